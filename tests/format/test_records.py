@@ -46,6 +46,8 @@ ATTRIBUTES = st.builds(
     launch_mark=st.text(max_size=30),
     attempt=st.none() | SMALL,
     host=st.text(max_size=30),
+    name=st.sampled_from(["", "eval", "rank-0.b"]),
+    path=st.text(max_size=30),
     boot_id=st.text(max_size=40),
     started_boot_ns=st.integers(0, 2**63),
     started_unix_ns=st.integers(0, 2**63),

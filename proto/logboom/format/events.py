@@ -42,7 +42,7 @@ def decode_event(line: bytes) -> Event | None:
     try:
         found = json.loads(line.decode())
         number, boot_ns, name = found.pop("n"), found.pop("t"), found.pop("event")
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
     if type(number) is not int or type(boot_ns) is not int or type(name) is not str:
         return None

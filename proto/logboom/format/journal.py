@@ -15,11 +15,12 @@ Law
     placed    attributes (as in stream.json), attempt, path (in the run's folder), node_id,
               node_ip, clock_offset_ns, clock_error_ns (collector's unix time less the node's)
     event     source, offset, event (the event's object)
-    ended     stream, length, digest (hex, as the node declared), why, and corrupt (true) where
-              what is here has another digest
+    ended     stream, length, digest (hex, as the node declared), why, boot_ns; corrupt (true)
+              where what is here has another digest; declared (bytes) where the node declared
+              fewer than are here: the digest is theirs
     lost      stream, start, end, why: bytes that are not here and never will be
     refused   stream, why
-    closed    reason: the run was ended by hand
+    closed    reason, unix_ns (the collector's): the run was ended by hand
 """
 
 from __future__ import annotations

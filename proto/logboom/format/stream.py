@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from logboom.format.errors import BadFormat
 from logboom.format.ids import check_id, check_name
@@ -41,8 +40,7 @@ class Kind(str, enum.Enum):
     METRICS = "metrics"
 
 
-@dataclass(frozen=True)
-class StreamAttributes:
+class StreamAttributes(NamedTuple):
     """What a stream's writer knew when it began.
 
     ``process`` ties a driver to its events; ``rank`` is None for a process without one. Times
@@ -96,7 +94,7 @@ def check_attributes(attributes: StreamAttributes) -> StreamAttributes:
 
 def attributes_to_json(attributes: StreamAttributes) -> dict[str, Any]:
     """Return the JSON object of ``attributes``; what is unset is left out."""
-    fields = asdict(attributes)
+    fields = attributes._asdict()
     fields["kind"] = attributes.kind.value
     kept = {key: value for key, value in fields.items() if value is not None and value != ""}
     return dict(version=VERSION, **kept)
@@ -152,8 +150,7 @@ class Why(str, enum.Enum):
     RECORDER_GONE = "recorder gone"
 
 
-@dataclass(frozen=True)
-class End:
+class End(NamedTuple):
     """The end of a stream: its length in bytes, the node's CLOCK_BOOTTIME, and why."""
 
     length: int
