@@ -20,8 +20,8 @@ from pathlib import Path
 
 from logboom.format.errors import LogboomError
 from logboom.format.tree import RUNS
-from logboom.shim import cli as shim_cli
 
+SHIM = "logboom.shim.cli"  # what the command logboom-exec is
 RANKS_A_NODE = 2
 NODES = (("node-a", "127.0.0.11"), ("node-b", "127.0.0.12"))
 DRAIN_S = 30.0
@@ -136,10 +136,10 @@ def _mpirun(mpirun: str, run_id: str, spools: Sequence[Path]) -> int:
     for spool in spools:
         if spool is not spools[0]:
             words.append(":")
-        words += ["-np", str(RANKS_A_NODE), sys.executable, "-m", shim_cli.__name__]
+        words += ["-np", str(RANKS_A_NODE), sys.executable, "-m", SHIM]
         words += ["--run-id", run_id, "--spool", str(spool), "--"]
         words += [sys.executable, "-m", "logboom.demo.train"]
-    shown = shlex.join(words).replace(f"{sys.executable} -m {shim_cli.__name__}", "logboom-exec")
+    shown = shlex.join(words).replace(f"{sys.executable} -m {SHIM}", "logboom-exec")
     print(f"$ {shown}", flush=True)
     allowed = {} if os.geteuid() else dict.fromkeys(_ROOT_MAY, "1")
     return subprocess.run(
