@@ -1,0 +1,287 @@
+"""One run: its journal, and what follows from it, over any storage; it never waits.
+
+Law
+    * Opening is recovering: the journal is cut to its sound lines and synced, derived files are
+      made to repeat it, and events that were committed but not yet journaled are taken.
+    * ``open`` and ``recover_stream`` may take long and may run in a thread of their own; all
+      else belongs to the one thread that appends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from logboom.collector.appendfile import AppendFile
+from logboom.collector.derive import Derivation
+from logboom.collector.derived import DerivedFile
+from logboom.collector.group import Group
+from logboom.collector.journalfile import JournalFile
+from logboom.collector.ledger import Ledger, Placed
+from logboom.collector.storage import Storage
+from logboom.collector.stored import StoredStream
+from logboom.format.errors import BadFormat, LogboomError
+from logboom.format.events import read_events
+from logboom.format.journal import VERSION, Line
+from logboom.format.stream import Kind, StreamAttributes, attributes_to_json
+from logboom.format.tree import (
+    JOURNAL,
+    LATEST,
+    PROCESS_INFO,
+    PROCESS_STATUS,
+    RUN_JSON,
+    RUNS,
+    attempt_folder,
+)
+
+_EVENTS_READ_BYTES = 4 << 20  # an event longer than that is passed over
+NOT_HERE = "acknowledged before, not here"
+
+
+class RunFellBack(LogboomError):
+    """The run must be opened anew: what was not durable is gone from it."""
+
+
+class RunJournal:
+    """The run's journal as an item of the group."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.files = run.journal.files
+
+    def settled(self) -> None:
+        self._run.derive(self._run.journal.take_durable())
+
+
+class Run:
+    """A run of the tree, opened. ``broken`` says why it may not be used any more."""
+
+    def __init__(self, storage: Storage, run_id: str, group: Group) -> None:
+        self.storage = storage
+        self.run_id = run_id
+        self.folder = RUNS + "/" + run_id
+        self.journal = JournalFile(storage, self.folder + "/" + JOURNAL)
+        self.ledger = Ledger()
+        self.derivation = Derivation()
+        self.streams: dict[str, StoredStream] = {}
+        self.broken = ""
+        self.journal_item = RunJournal(self)
+        self._group = group
+        self._derived: dict[str, DerivedFile] = {}
+        self._scanned: dict[str, int] = {}
+        self._latest = 0
+
+    def exists(self) -> bool:
+        """Say whether the tree has this run."""
+        return self.storage.length(self.journal.file.path) is not None
+
+    def open(self) -> None:
+        """Recover the run from the tree, or begin it. ``resume`` is to follow."""
+        lines = self.journal.recover()
+        if lines and lines[0].get("version") != VERSION:
+            raise BadFormat(f"journal of run {self.run_id} is of version {lines[0].get('version')}")
+        expected: dict[str, bytearray] = {}
+        for line in lines:
+            self.ledger.handle(line)
+            for path, content in self.derivation.handle(line):
+                expected.setdefault(path, bytearray()).extend(content)
+        for number in self.ledger.attempts.by_number:
+            for name in (PROCESS_STATUS, PROCESS_INFO):
+                expected.setdefault(attempt_folder(number) + name, bytearray())
+        for path, whole in expected.items():
+            self._derived_file(path).recover(bytes(whole))
+        events = []
+        for placed in self.ledger.streams.values():
+            self._make_driver_log(placed.attributes.kind, placed.path)
+            if placed.attributes.kind is Kind.EVENTS and not placed.ended and not placed.refused:
+                events.append(self._stream_of(placed))
+        self._link_latest()
+        self.storage.sync([path for stream in events for path in stream.recover()])
+        for stream in events:
+            stream.recovered()
+            self.streams[stream.id] = stream
+
+    def resume(self) -> None:
+        """Go on where the run was left. Raises ``OSError``."""
+        if not self.journal.file.length:
+            content = b'{"version":1,"run_id":"%s"}\n' % self.run_id.encode()
+            self.storage.replace(self.folder + "/" + RUN_JSON, content)
+            self._append("begun", version=VERSION, run_id=self.run_id)
+        for derived in self._derived.values():
+            if derived.file.length != derived.file.durable:
+                self._group.add(self, derived)
+        for stream in self.streams.values():
+            self.take_events(stream)
+
+    def place(
+        self,
+        attributes: StreamAttributes,
+        node_id: str,
+        node_ip: str,
+        clock_offset_ns: int,
+        clock_error_ns: int,
+    ) -> Placed:
+        """Return where a stream is, deciding it at its first Open. Raises ``BadName``, ``OSError``.
+
+        The decision is durable when the journal is, up to its length now.
+        """
+        self.check()
+        if attributes.id in self.ledger.streams:
+            return self.ledger.streams[attributes.id]
+        start_ns = attributes.started_unix_ns + clock_offset_ns
+        while True:
+            attempt, path = self.ledger.decide(attributes, node_id, start_ns)
+            if not self.storage.length(self.folder + "/" + path):
+                break
+            self.ledger.block(attributes, node_id, attempt, path)
+        self._append(
+            "placed",
+            attributes=attributes_to_json(attributes),
+            attempt=attempt,
+            path=path,
+            node_id=node_id,
+            node_ip=node_ip,
+            clock_offset_ns=clock_offset_ns,
+            clock_error_ns=clock_error_ns,
+        )
+        return self.ledger.streams[attributes.id]
+
+    def recover_stream(self, placed: Placed) -> StoredStream:
+        """Recover a placed stream that is not open. ``adopt`` is to follow. Raises ``OSError``."""
+        stream = self._stream_of(placed)
+        self.storage.sync(stream.recover())
+        stream.recovered()
+        return stream
+
+    def adopt(self, stream: StoredStream) -> StoredStream:
+        """Take a recovered stream among the open ones; return the one that is."""
+        self.check()
+        adopted = self.streams.setdefault(stream.id, stream)
+        self.take_events(adopted)
+        return adopted
+
+    def append(self, stream: StoredStream, content: memoryview, spans: bytes) -> None:
+        """Append a piece to an open stream. Raises ``OSError``."""
+        stream.append(content, spans)
+        self._group.add(self, stream)
+
+    def leave_hole(self, stream: StoredStream, end: int) -> None:
+        """Go on at ``end``, with a line of what is not here. Raises ``OSError``."""
+        self._append("lost", stream=stream.id, start=stream.length, end=end, why=NOT_HERE)
+        stream.leave_hole(end)
+        self._group.add(self, stream)
+
+    def end_stream(
+        self,
+        stream: StoredStream,
+        declared: int,
+        digest: bytes,
+        why: str,
+        boot_ns: int,
+        here: bytes,
+    ) -> None:
+        """Note a stream's end; ``here`` is the digest of the declared bytes as they are here.
+
+        All its bytes must be durable.
+        """
+        fields: dict[str, Any] = {"stream": stream.id, "length": stream.length}
+        if declared != stream.length:
+            fields["declared"] = declared
+        fields |= {"digest": digest.hex(), "why": why, "boot_ns": boot_ns}
+        if here != digest and not self.ledger.streams[stream.id].lost:
+            fields["corrupt"] = True
+        self._append("ended", **fields)
+
+    def refuse_stream(self, stream_id: str, why: str) -> None:
+        """Note that a stream is not taken, and never will be. Raises ``OSError``."""
+        placed = self.ledger.streams.get(stream_id)
+        if placed is None or not placed.refused:
+            self._append("refused", stream=stream_id, why=why)
+
+    def close(self, reason: str, unix_ns: int) -> bool:
+        """End the run by hand. Return whether it had been before. Raises ``OSError``."""
+        self.check()
+        if self.ledger.is_closed:
+            return True
+        self._append("closed", reason=reason, unix_ns=unix_ns)
+        return False
+
+    def check(self) -> None:
+        """Raise ``RunFellBack`` if the run may not be used any more."""
+        if self.broken:
+            raise RunFellBack(f"run {self.run_id} fell back to what is durable: {self.broken}")
+
+    def fall_back(self, reason: str) -> list[AppendFile]:
+        """Cut every file to its durable length; return those that could not be cut."""
+        self.broken = reason
+        files = [self.journal.file, *(derived.file for derived in self._derived.values())]
+        files += [file for stream in self.streams.values() for file in stream.files]
+        failed = []
+        for file in files:
+            if file.length != file.durable or file.is_ragged:
+                try:
+                    file.fall_back()
+                except OSError:
+                    failed.append(file)
+        for stream in self.streams.values():
+            for watcher in tuple(stream.watchers):
+                watcher()
+        return failed
+
+    def take_events(self, stream: StoredStream) -> None:
+        """Put the committed events of a stream into the journal. Raises ``OSError``."""
+        placed = self.ledger.streams[stream.id]
+        if placed.attributes.kind is not Kind.EVENTS:
+            return
+        at = max(self._scanned.get(stream.id, 0), placed.cursor)
+        while at < stream.durable:
+            size = min(_EVENTS_READ_BYTES, stream.durable - at)
+            content = self.storage.read(stream.data.path, at, size)
+            whole = content.rfind(b"\n") + 1
+            for event, end in read_events(content[:whole], 0, placed.next_number):
+                found = {"n": event.number, "t": event.boot_ns, "event": event.name}
+                if event.name != "sample":
+                    found.update(event.fields)
+                    self._append("event", source=stream.id, offset=at + end, event=found)
+            if not whole and size < _EVENTS_READ_BYTES:
+                break
+            at += whole or size
+        self._scanned[stream.id] = at
+
+    def derive(self, lines: list[Line]) -> None:
+        """Write what follows from durable journal lines. Raises ``OSError``."""
+        for line in lines:
+            for path, content in self.derivation.handle(line):
+                derived = self._derived_file(path)
+                derived.file.append(content)
+                self._group.add(self, derived)
+            if line["what"] == "placed":
+                self._make_driver_log(Kind(line["attributes"]["kind"]), line["path"])
+                self._link_latest()
+
+    def _append(self, what: str, **fields: Any) -> None:
+        self.check()
+        line = self.journal.append(what, **fields)
+        self.ledger.handle(line)
+        self._group.add(self, self.journal_item)
+
+    def _stream_of(self, placed: Placed) -> StoredStream:
+        stream = StoredStream(self.storage, self.folder, placed.path, placed.attributes.id)
+        if placed.attributes.kind is Kind.EVENTS:
+            stream.watchers.add(lambda: None if self.broken else self.take_events(stream))
+        return stream
+
+    def _derived_file(self, path: str) -> DerivedFile:
+        if path not in self._derived:
+            self._derived[path] = DerivedFile(self.storage, self.folder + "/" + path)
+        return self._derived[path]
+
+    def _make_driver_log(self, kind: Kind, path: str) -> None:
+        """A driver log exists from its placing on, so that process_info.json names no ghost."""
+        if kind is Kind.DRIVER and self.storage.length(self.folder + "/" + path) is None:
+            self.storage.set_length(self.folder + "/" + path, 0)
+
+    def _link_latest(self) -> None:
+        if self.derivation.newest != self._latest:
+            self._latest = self.derivation.newest
+            target = attempt_folder(self._latest).rstrip("/")
+            self.storage.link(self.folder + "/" + LATEST, target)
