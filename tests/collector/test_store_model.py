@@ -71,7 +71,7 @@ class StoreMachine(RuleBasedStateMachine):
     def place(self, number: int) -> None:
         place(self.run, STREAMS[number])
 
-    @rule(mask=st.integers(1, 2 ** len(STREAMS) - 1), size=st.integers(1, 200))
+    @rule(mask=st.integers(1, 2 ** len(STREAMS) - 1), size=st.integers(1, 120))
     def append(self, mask: int, size: int) -> None:
         for number in self.open_ones():
             if mask >> number & 1:
@@ -135,6 +135,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.taken = None
         for found in self.run.streams.values():
             self.acknowledge(found.id, found.durable)
+
+    @precondition(lambda self: self.taken is None)
+    @rule(mask=st.integers(1, 2 ** len(STREAMS) - 1), size=st.integers(1, 120))
+    def commit_while_bytes_come(self, mask: int, size: int) -> None:
+        """The common case, which steps alone rarely make."""
+        self.append(mask, size)
+        self.take()
+        self.append(mask, size)
+        self.sync()
+        self.settle()
 
     @rule()
     def kill(self) -> None:
@@ -206,6 +216,11 @@ class StoreMachine(RuleBasedStateMachine):
                 assert placed is not None
                 assert line["offset"] <= (self.storage.length(FOLDER + placed.path) or 0)
 
+    @invariant()
+    def a_journal_line_follows_the_commit_of_its_event(self) -> None:
+        for found in self.run.streams.values():
+            assert self.run.ledger.streams[found.id].cursor <= found.durable
+
     def length(self, path: str) -> int:
         return self.storage.length(path) or 0
 
@@ -243,7 +258,7 @@ def assert_statuses_once(storage: CrashStorage, run: Run) -> None:
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestStore.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.parametrize("is_power_cut", [False, True])
