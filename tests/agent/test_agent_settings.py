@@ -10,73 +10,22 @@ from pathlib import Path
 import pytest
 
 from logboom.agent.cli import main
-from logboom.agent.config import load, read_token, variables
+from logboom.agent.config import AgentSettings
 from logboom.agent.lock import take_lock
 from logboom.agent.node import Said, address_towards, check_address, make_node
 from logboom.agent.spool import Rights, SpoolError
 from logboom.format.errors import BadName, UsageError
 from logboom.format.ids import is_id, is_name
+from logboom.settings import load
 
 PRIVATE = Rights(0o600, 0o700)
 COLLECTOR = "127.0.0.1:4319"
 
 
-def test_a_flag_goes_before_a_variable_before_the_file_before_the_default(tmp_path: Path) -> None:
-    file = tmp_path / "c.toml"
-    file.write_text('collector = "file:1"\nnode_id = "of-file"\n[agent]\nnode_ip = "10.0.0.1"\n')
-    environment = {"LOGBOOM_COLLECTOR": "variable:2", "LOGBOOM_NODE_ID": "of-variable"}
-    found = load({"collector": "flag:3"}, environment, str(file))
-    assert (found.collector, found.node_id, found.node_ip) == ("flag:3", "of-variable", "10.0.0.1")
-    assert found.until_drained is False
-    assert load({}, {}, str(file)).collector == "file:1"
-
-
-def test_an_unknown_key_in_the_file_is_an_error_and_other_programs_tables_are_not(
-    tmp_path: Path,
-) -> None:
-    file = tmp_path / "c.toml"
-    file.write_text("[collector]\ndata = '/x'\n[agent]\ncolector = 'a:1'\n")
-    with pytest.raises(UsageError, match="colector"):
-        load({}, {}, str(file))
-    file.write_text("[collector]\ndata = '/x'\n")
-    assert load({}, {}, str(file)).collector == ""
-    file.write_text("not toml")
-    with pytest.raises(UsageError, match="no TOML"):
-        load({}, {}, str(file))
-    with pytest.raises(UsageError, match="cannot be read"):
-        load({}, {}, str(tmp_path / "nowhere"))
-
-
-def test_unknown_variables_and_those_of_kubernetes_are_passed_over() -> None:
-    environment = {
-        "LOGBOOM_COLLECTOR": "tcp://10.3.0.7:4319",
-        "LOGBOOM_COLLECTOR_PORT": "tcp://10.3.0.7:4319",
-        "LOGBOOM_SERVICE_HOST": "10.3.0.7",
-        "LOGBOOM_NOVELTY": "1",
-        "LOGBOOM_NODE_ID": "",
-        "LOGBOOM_TOKEN": "secret",
-    }
-    assert variables(environment) == {"token": "secret"}
-    assert load({}, environment).collector == ""
-
-
 @pytest.mark.parametrize("value", ["nonsense", "a:b", "a:0", "a:70000", "http://x:1", "a b:1"])
 def test_a_collector_that_is_no_address_is_refused(value: str) -> None:
     with pytest.raises(UsageError, match="setting collector"):
-        load({"collector": value}, {})
-
-
-def test_settings_do_not_change_and_do_not_show_the_token(tmp_path: Path) -> None:
-    settings = load({"token": "secret"}, {})
-    assert "secret" not in repr(settings)
-    with pytest.raises(Exception, match="frozen"):
-        settings.token = "other"
-    file = tmp_path / "token"
-    file.write_text("of-file\n")
-    assert read_token(load({"token_file": str(file)}, {})) == "of-file"
-    file.write_text("")
-    with pytest.raises(UsageError, match="empty"):
-        read_token(load({"token_file": str(file)}, {}))
+        load(AgentSettings, {"collector": value}, {})
 
 
 def node(spool: Path, said: Said) -> dict[str, object]:

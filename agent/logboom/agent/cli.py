@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -16,7 +15,7 @@ from typing import Any
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from logboom.agent import custody, words
-from logboom.agent.config import Settings, load, read_token
+from logboom.agent.config import AgentSettings
 from logboom.agent.lock import take_lock, write_holder
 from logboom.agent.node import Node, Said, check_address, make_node
 from logboom.agent.session import Purpose
@@ -24,26 +23,18 @@ from logboom.agent.ship import Shipper
 from logboom.agent.spool import Rights, SpoolError, check_spool
 from logboom.format.errors import LogboomError, UsageError
 from logboom.format.ids import check_name
+from logboom.settings import Parser, load, read_token
 
 _log = logging.getLogger("logboom.agent")
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that says what was wrong as all of logboom does."""
-
-    def error(self, message: str) -> Any:
-        """Raise ``UsageError``."""
-        raise UsageError(message, f"see {self.prog} --help")
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="logboom agent",
         description="Ship this node's spool to a collector.",
-        argument_default=argparse.SUPPRESS,
         epilog="Each setting is also a variable: --node-id is LOGBOOM_NODE_ID.",
     )
-    fields = Settings.model_fields
+    fields = AgentSettings.model_fields
     for name, metavar in (
         ("spool", "DIR"), ("collector", "HOST:PORT"), ("node_id", "ID"), ("node_ip", "IP"),
         ("token_file", "FILE"),
@@ -61,14 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent until it leaves; return its exit status."""
     try:
         flags = vars(_parser().parse_args(argv))
-        settings = load(flags, config=flags.pop("config", ""))
+        config = flags.pop("config", "")
+        settings = load(AgentSettings, flags, config=config)
         return _run(settings, flags)
     except LogboomError as error:
         print(f"logboom: {error}", file=sys.stderr)
         return error.exit_status
 
 
-def _run(settings: Settings, flags: dict[str, Any]) -> int:
+def _run(settings: AgentSettings, flags: dict[str, Any]) -> int:
     if not settings.collector:
         raise UsageError("no collector is named", "give --collector HOST:PORT")
     said = Said(
@@ -117,7 +109,7 @@ def _prepare() -> None:
 
 
 async def _ship(
-    settings: Settings, spool: str, rights: Rights, token: str, node: Node
+    settings: AgentSettings, spool: str, rights: Rights, token: str, node: Node
 ) -> words.Leave:
     purpose = Purpose(settings.until_drained, settings.leave_when_idle)
     shipper = Shipper(spool, rights, settings.collector, token, node, purpose)

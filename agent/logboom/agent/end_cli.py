@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -11,31 +10,28 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core has words of its own
 
 import grpc
 
-from logboom.agent.cli import Parser
-from logboom.agent.config import load, read_token
+from logboom.agent.config import AgentSettings
 from logboom.agent.connection import CALL_TIMEOUT_S, OPTIONS, explain, metadata
 from logboom.format.errors import LogboomError, UsageError
 from logboom.format.ids import check_name
+from logboom.settings import Parser, load, read_token
 from logboom.wire.v1 import logboom_pb2 as pb
 from logboom.wire.v1 import logboom_pb2_grpc as rpc
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """End the run; return 0 also where it was ended by hand before."""
-    parser = Parser(prog="logboom end", description="Close a run by hand.")
+    parser = Parser("logboom end", "Close a run by hand.")
     parser.add_argument("run", metavar="RUN", help="the run's id")
-    parser.add_argument(
-        "--collector", metavar="HOST:PORT", default=argparse.SUPPRESS,
-        help="also LOGBOOM_COLLECTOR",
-    )  # fmt: skip
+    parser.add_argument("--collector", metavar="HOST:PORT", help="also LOGBOOM_COLLECTOR")
     parser.add_argument("--reason", metavar="TEXT", default="ended by hand", help="why")
-    parser.add_argument("--token-file", metavar="FILE", default=argparse.SUPPRESS)
+    parser.add_argument("--token-file", metavar="FILE", help="a file with the token")
     parser.add_argument("--config", metavar="FILE", default="", help="a TOML file with settings")
     try:
         flags = vars(parser.parse_args(argv))
         run_id = check_name("run id", flags.pop("run"))
         reason, config = flags.pop("reason"), flags.pop("config")
-        settings = load(flags, config=config)
+        settings = load(AgentSettings, flags, config=config)
         if not settings.collector:
             raise UsageError("no collector is named", "give --collector HOST:PORT")
         was_closed = _end(run_id, reason, settings.collector, read_token(settings))

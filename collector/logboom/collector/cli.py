@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from logboom.collector.config import CollectorConfig, from_process
+from logboom.collector.config import CollectorSettings
 from logboom.collector.server import collector
 from logboom.format.errors import LogboomError
+from logboom.settings import Parser, load
 
 log = logging.getLogger(__name__)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command line."""
-    words = argparse.ArgumentParser(prog="logboom collector", description=__doc__)
-    words.add_argument("--data", metavar="DIR", help="the data folder; made if it is missing")
-    words.add_argument(
-        "--listen", metavar="HOST:PORT", help="default 127.0.0.1:4319; port 0 takes a free one"
-    )
-    words.add_argument("--token-file", metavar="FILE", help="the token that agents must bring")
-    words.add_argument("--config", metavar="FILE", type=Path, help="settings as TOML")
+    fields = CollectorSettings.model_fields
+    words = Parser("logboom collector", "Receive streams, keep the tree.")
+    words.add_argument("--data", metavar="DIR", help=fields["data"].description)
+    words.add_argument("--listen", metavar="HOST:PORT", help=fields["listen"].description)
+    words.add_argument("--token-file", metavar="FILE", help=fields["token_file"].description)
+    words.add_argument("--config", metavar="FILE", help="a TOML file with these settings")
     return words
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a collector until SIGTERM or SIGINT. Return the exit status."""
-    found = vars(parser().parse_args(argv))
-    config_file = found.pop("config")
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
     try:
-        config = from_process({k: v for k, v in found.items() if v is not None}, config_file)
+        flags = vars(parser().parse_args(argv))
+        config_file = flags.pop("config", "")
+        config = load(CollectorSettings, flags, config=config_file)
         asyncio.run(serve(config))
     except LogboomError as error:
         print(f"logboom: {error}", file=sys.stderr)
@@ -48,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def serve(config: CollectorConfig) -> None:
+async def serve(config: CollectorSettings) -> None:
     """Serve until a signal; a second one ends at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from logboom.collector.commit import Committer
-from logboom.collector.config import CollectorConfig, parse_address, read_token
+from logboom.collector.config import CollectorSettings, parse_address
 from logboom.collector.datafolder import Nodes, owned, store_id
 from logboom.collector.group import Group, Owner
 from logboom.collector.ingest import Ingest
@@ -30,6 +30,7 @@ from logboom.collector.readout import Readout
 from logboom.collector.servicer import SERVICE, CollectorServicer, TokenCheck
 from logboom.collector.store import Store
 from logboom.format.errors import LogboomError
+from logboom.settings import read_token
 from logboom.wire.v1 import logboom_pb2 as pb
 from logboom.wire.v1 import logboom_pb2_grpc as rpc
 
@@ -70,7 +71,7 @@ class Collector:
 
 
 @asynccontextmanager
-async def collector(config: CollectorConfig) -> AsyncIterator[Collector]:
+async def collector(config: CollectorSettings) -> AsyncIterator[Collector]:
     """Open the data folder and serve. Raises ``LogboomError`` where it cannot."""
     token = read_token(config)
     limit = raise_descriptor_limit()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from logboom.collector.config import is_injected
+from logboom.collector.config import VerifySettings
 from logboom.collector.local import LocalStorage
 from logboom.collector.verify import Verdict, verify_run
-from logboom.format.errors import LogboomError, UsageError
+from logboom.format.errors import LogboomError
+from logboom.settings import Parser, load
 
 _WORDS = {
     Verdict.COMPLETE: "complete",
@@ -20,23 +19,25 @@ _WORDS = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command line."""
-    words = argparse.ArgumentParser(
-        prog="logboom verify",
-        description=__doc__,
-        epilog="exit status: 0 complete, 3 incomplete, 4 corrupt, 1 no such run, 2 usage",
+    words = Parser(
+        "logboom verify",
+        "Prove that a run is whole, from the tree alone.",
+        "exit status: 0 complete, 3 incomplete, 4 corrupt, 1 no such run, 2 usage",
     )
     words.add_argument("run", metavar="RUN", help="the run's id")
-    words.add_argument("--data", metavar="DIR", type=Path, help="the data folder, or a copy of it")
+    help_data = VerifySettings.model_fields["data"].description
+    words.add_argument("--data", metavar="DIR", help=f"{help_data}; also LOGBOOM_DATA")
     return words
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Verify a run, print what was found, and return the exit status."""
-    found = parser().parse_args(argv)
     try:
-        return int(verify(found.run, found.data))
+        flags = vars(parser().parse_args(argv))
+        run_id = flags.pop("run")
+        return int(verify(run_id, load(VerifySettings, flags).data))
     except LogboomError as error:
         print(f"logboom: {error}", file=sys.stderr)
         return error.exit_status
@@ -45,13 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def verify(run_id: str, data: Path | None) -> Verdict:
+def verify(run_id: str, data: Path) -> Verdict:
     """Print a line for each stream in trouble and one for the run; return the worst verdict."""
-    if data is None:
-        named = os.environ.get("LOGBOOM_DATA", "")
-        if not named or is_injected(named):
-            raise UsageError("no data folder is named", "say --data DIR or set LOGBOOM_DATA")
-        data = Path(named)
     if not data.is_dir():
         raise LogboomError(f"there is no data folder {data}", "name the one that a collector has")
     counts = dict.fromkeys(Verdict, 0)
