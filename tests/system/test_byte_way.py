@@ -149,8 +149,14 @@ def recorders(spool: Path) -> list[int]:
 def test_whatever_of_ours_dies_the_job_goes_on_and_every_byte_arrives(
     tmp_path: Path, openmpi: Launcher, victim: str
 ) -> None:
-    data, spool, length, seed, seconds = tmp_path / "data", tmp_path / "spool", 4 * MIB, 5, 8
-    run_id = "killed"
+    a_job_survives(victim, tmp_path, openmpi, seed=5, seconds=8, length=4 * MIB)
+
+
+def a_job_survives(
+    victim: str, tmp_path: Path, openmpi: Launcher, seed: int, seconds: int, length: int
+) -> None:
+    """Run a job, kill ``victim`` again and again, and compare the tree with the oracle."""
+    data, spool, run_id = tmp_path / "data", tmp_path / "spool", "killed"
     spool.mkdir()
     with collector(data, free_port()) as server:
         agent = start_agent(spool, server.env["ADDRESS"])
@@ -199,6 +205,14 @@ def test_whatever_of_ours_dies_the_job_goes_on_and_every_byte_arrives(
     assert statuses(data, run_id) == {
         f"worker_{rank}": ["Started", "Completed"] for rank in range(RANKS)
     }
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_everything_of_ours_dies_for_a_long_time_and_every_byte_arrives(
+    tmp_path: Path, openmpi: Launcher, seed: int
+) -> None:
+    a_job_survives("all", tmp_path, openmpi, seed=seed, seconds=40, length=16 * MIB)
 
 
 def test_without_a_collector_the_job_runs_as_always_and_all_is_delivered_later(
