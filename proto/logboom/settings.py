@@ -97,7 +97,10 @@ def load(
                 f"no {name} is named", f"give {flag} or {PREFIX}{name.upper()}"
             ) from error
         text = str(first["msg"]).removeprefix("Value error, ")
-        raise UsageError(f"setting {name}: {text}", f"got {str(first['input'])!r}") from error
+        given = repr(str(first["input"]))
+        raise UsageError(
+            f"setting {name}: {text}", "" if given in text else f"got {given}"
+        ) from error
 
 
 def variables(kind: type[Settings], environment: Mapping[str, str]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from collector.agentlike import connected, stream
 
-from logboom.collector import verify_cli
+from logboom.collector.local import LocalStorage
+from logboom.collector.verify import Verdict, verify_streams
 from processes import HANG_S, environment, free_port, wait_until
 
 pytestmark = pytest.mark.system
@@ -136,7 +137,8 @@ def test_killed_again_and_again_while_a_client_ships_everything_arrives_once(
         for rank, content in enumerate(contents):
             found = (server.data / "runs/r" / (LOG % rank)).read_bytes()
             assert hashlib.sha256(found).digest() == hashlib.sha256(content).digest()
-        assert verify_cli.main(["r", "--data", str(server.data)]) == 0
+        with LocalStorage(server.data, is_writable=False) as storage:
+            assert {f.verdict for f in verify_streams(storage, "r")} == {Verdict.COMPLETE}
         assert "Traceback" not in server.log.read_text()
 
 

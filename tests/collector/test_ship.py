@@ -15,7 +15,7 @@ from collector.agentlike import connected, digest_of, made_id, stream
 from collector.serving import serving
 
 from logboom.collector.local import LocalStorage
-from logboom.collector.verify import Verdict, verify_run
+from logboom.collector.verify import Verdict, verify_streams
 from logboom.format.events import Event, encode_event
 from logboom.format.spans import Source, decode_all_spans
 from logboom.format.stream import Kind
@@ -40,7 +40,7 @@ def over_grpc(test: Test) -> Callable[[Path], None]:
 
 def verdicts(data: Path, run_id: str = "r") -> set[Verdict]:
     with LocalStorage(data, is_writable=False) as storage:
-        return {finding.verdict for finding in verify_run(storage, run_id)}
+        return {finding.verdict for finding in verify_streams(storage, run_id)}
 
 
 def stub_of(channel: grpc.aio.Channel) -> Any:
@@ -172,7 +172,7 @@ async def test_bytes_acknowledged_before_and_not_here_are_a_named_hole(tmp_path:
         await agent.end(1, bytes(100) + b"rest", digest=digest_of(b"x"))
         await agent.ended(1)
     with LocalStorage(tmp_path, is_writable=False) as storage:
-        (finding,) = verify_run(storage, "r")
+        (finding,) = verify_streams(storage, "r")
     assert finding.verdict is Verdict.INCOMPLETE
     assert "bytes 0 to 100" in finding.says
 

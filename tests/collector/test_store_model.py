@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 
 from logboom.collector.group import Group, Taken
 from logboom.collector.run import Run
-from logboom.collector.verify import Verdict, verify_run
+from logboom.collector.verify import Verdict, verify_streams
 from logboom.format.journal import decode_lines
 from logboom.format.stream import Kind
 from logboom.format.tree import JOURNAL
@@ -228,7 +228,7 @@ class StoreMachine(RuleBasedStateMachine):
         """However it went, the agents finish; then all is there, once, and verified."""
         self.restart()
         finish(self.run, self.group, STREAMS)
-        assert [f.verdict for f in verify_run(self.storage, RUN_ID)] == [Verdict.COMPLETE] * 8
+        assert [f.verdict for f in verify_streams(self.storage, RUN_ID)] == [Verdict.COMPLETE] * 8
         assert_statuses_once(self.storage, self.run)
 
 
@@ -282,7 +282,7 @@ def test_a_crash_between_any_two_steps_loses_no_derived_line_and_writes_none_twi
         finish(run, group, STREAMS)
         commit(group)
         assert_statuses_once(storage, run)
-        assert {f.verdict for f in verify_run(storage, RUN_ID)} == {Verdict.COMPLETE}
+        assert {f.verdict for f in verify_streams(storage, RUN_ID)} == {Verdict.COMPLETE}
 
 
 def test_a_stream_that_only_its_events_were_committed_of_is_derived_when_the_run_is_opened() -> (

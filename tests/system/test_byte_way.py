@@ -326,7 +326,10 @@ def test_the_same_rank_started_again_is_the_next_attempt(tmp_path: Path) -> None
             alive.wait()
             agent.kill(signal.SIGTERM)
         drain(spool, server.env["ADDRESS"])
-        assert run("verify", "again", "--data", data).returncode == 0
+        verified = run("verify", "again", "--data", data)
+        assert verified.returncode == 3, "rank 1 of 2 was never there"
+        assert verified.stdout.count("nothing was heard of rank 1 of 2") == 4
+        assert "8 streams complete, 4 findings above" in verified.stdout
     assert os.readlink(folder / "latest") == "retry_003"
     assert statuses(data, "again")["worker_0"] == ["Started", "Completed"]
     assert statuses(data, "again", "retry_001/")["worker_0"] == ["Started", "Terminated"]
@@ -424,3 +427,20 @@ def test_the_demo_shows_a_verified_tree(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for word in ("70_driver_log_3.txt", "process_info.json", "complete", "rank 0 of 4"):
         assert word in done.stdout
+
+
+def test_bytes_that_a_spool_lost_are_named_and_never_called_complete(tmp_path: Path) -> None:
+    data, spool = tmp_path / "data", tmp_path / "spool"
+    words = [sys.executable, "-m", "logboom.shim.cli", "--run-id", "cut", "--spool", str(spool)]
+    program = "print('x' * 9999)"
+    subprocess.run([*words, "--", sys.executable, "-c", program], check=True, env=environment())
+    wait_until("the stream has ended", lambda: any(spool.glob("runs/cut/driver-*/end.json")))
+    (segment,) = spool.glob("runs/cut/driver-*/*.seg")
+    os.truncate(segment, 4096)
+    with collector(data) as server:
+        drain(spool, server.env["ADDRESS"])
+    verified = run("verify", "cut", "--data", data)
+    assert verified.returncode == 3, verified.stdout
+    assert "bytes 4096 to 10000" in verified.stdout
+    kept = (data / "runs/cut/azureml-logs/70_driver_log.txt").read_bytes()
+    assert kept == b"x" * 4096 + bytes(10000 - 4096)

@@ -76,7 +76,7 @@ def _run(settings: AgentSettings, flags: dict[str, Any]) -> int:
     lock_fd = take_lock(spool, rights)
     try:
         node = make_node(spool, rights, said, settings.collector, os.urandom(16))
-        write_holder(lock_fd, node.id)
+        write_holder(lock_fd, node.id, settings.collector)
         _prepare()
         _log.info(
             "agent of node %s (%s) ships %s to %s", node.id, node.ip, spool, settings.collector

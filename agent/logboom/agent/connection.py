@@ -31,7 +31,7 @@ OPTIONS = (
 )
 _FINAL = {
     grpc.StatusCode.UNIMPLEMENTED: "{address} is not a logboom collector",
-    grpc.StatusCode.UNAUTHENTICATED: "the collector {address} wants a token: {details}",
+    grpc.StatusCode.UNAUTHENTICATED: "the collector {address} refuses us: {details}",
     grpc.StatusCode.PERMISSION_DENIED: "the collector {address} does not take our token: {details}",
 }
 # What gRPC says of a peer that speaks something else: it has no status code of its own.
@@ -58,7 +58,8 @@ def explain(address: str, code: grpc.StatusCode, details: str) -> w.Disconnected
     if code is grpc.StatusCode.OK:
         return w.Disconnected(f"the collector {address} ended the connection")
     if code is grpc.StatusCode.UNAVAILABLE:
-        return w.Disconnected(f"the collector {address} does not answer")
+        last = details.rpartition(": ")[2]  # what gRPC's layers say before it is theirs
+        return w.Disconnected(f"the collector {address} does not answer ({last.lower()})")
     return w.Disconnected(f"the connection to {address} failed: {code.name.lower()}, {details}")
 
 

@@ -37,15 +37,15 @@ def take_lock(spool: str, rights: Rights) -> int:
             time.sleep(_STEP_S)
     if os.fstat(fd).st_uid == os.geteuid():
         os.fchmod(fd, rights.file_mode)
-    write_holder(fd, "")
+    write_holder(fd, "", "")
     return fd
 
 
-def write_holder(fd: int, node_id: str) -> None:
+def write_holder(fd: int, node_id: str, collector: str) -> None:
     """Write into the lock's file who has it."""
     try:
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()} {node_id}\n".encode(), 0)
+        os.pwrite(fd, f"{os.getpid()} {node_id} {collector}\n".encode(), 0)
     except OSError:
         pass  # a full disk: the lock holds all the same
 
@@ -54,4 +54,9 @@ def _holder(content: bytes) -> str:
     words = content.decode(errors="replace").split()
     if not words:
         return "process unknown"
-    return f"process {words[0]}" + (f", node {words[1]}" if len(words) > 1 else "")
+    parts = [f"process {words[0]}"]
+    if len(words) > 1:
+        parts.append(f"node {words[1]}")
+    if len(words) > 2:
+        parts.append(f"which ships to {words[2]}")
+    return ", ".join(parts)

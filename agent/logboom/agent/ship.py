@@ -228,6 +228,8 @@ class Shipper:
             if not content.raw:
                 watched.stream.refresh()
                 lacking = watched.stream.lacks(part.start)
+                if lacking is None and watched.end is not None:
+                    lacking = (part.start, watched.end.length)
                 if lacking is None:
                     raise FileNotFoundError(f"no bytes at {part.start}")
                 self._tell(w.Lacked(part.stream, part.start, lacking[1]))

@@ -59,7 +59,10 @@ class Rights(NamedTuple):
 
 
 def default_place() -> str:
-    """Return where the spool lies when nobody says."""
+    """Return where the spool lies when no flag says."""
+    said = os.environ.get("LOGBOOM_SPOOL", "")
+    if said:
+        return said
     if os.path.isdir(SYSTEM_SPOOL) and os.access(SYSTEM_SPOOL, os.W_OK | os.X_OK):
         return SYSTEM_SPOOL
     return OWN_SPOOL % os.geteuid()

@@ -214,7 +214,8 @@ class Watch:
                 "stream %s ends at %d by its end.json, but the spool holds it up to %d",
                 name, end.length, watched.length,
             )  # fmt: skip
-        watched.end = End(watched.length, end.boot_ns, end.why)
+        # What the spool lost is part of the stream all the same: a hole up to its end.
+        watched.end = End(max(end.length, watched.length), end.boot_ns, end.why)
         self._living.pop(name, None)
         events.append(w.Ended(name, watched.end))
 

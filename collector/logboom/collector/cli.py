@@ -9,6 +9,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
+# gRPC's core writes words of its own to stderr; ours say what an operator needs.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from logboom.collector.config import CollectorSettings
 from logboom.collector.server import collector
 from logboom.format.errors import LogboomError

@@ -91,7 +91,8 @@ class Run:
             self._derived_file(path).recover(bytes(whole))
         events = []
         for placed in self.ledger.streams.values():
-            self._make_driver_log(placed.attributes.kind, placed.path)
+            if placed.ended is None or not placed.ended.length:  # else it is no ghost, it is gone
+                self._make_driver_log(placed.attributes.kind, placed.path)
             if placed.attributes.kind is Kind.EVENTS and not placed.ended and not placed.refused:
                 events.append(self._stream_of(placed))
         self._link_latest()

@@ -7,6 +7,7 @@ calls end, then the folder is let go; each a line in the log, all under one dead
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import os
 import resource
@@ -110,6 +111,10 @@ async def collector(config: CollectorSettings) -> AsyncIterator[Collector]:
         names = (pb.DESCRIPTOR.services_by_name["Collector"].full_name, health.SERVICE_NAME)
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
         address = bind(server, config.listen)
+        if not token and not is_loopback(config.listen):
+            log.warning(
+                "%s is open to everybody who reaches it; set LOGBOOM_TOKEN or --token-file", address
+            )
         async with asyncio.TaskGroup() as group_of_tasks:
             commits = group_of_tasks.create_task(committer.run())
             await server.start()
@@ -143,6 +148,15 @@ def bind(server: grpc.aio.Server, listen: str) -> str:
             "name another with --listen",
         )
     return f"{host}:{port}"
+
+
+def is_loopback(listen: str) -> bool:
+    """Say whether only this machine reaches what listens there."""
+    host = parse_address(listen)[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def set_health(servicer: aio_health.HealthServicer, is_serving: bool) -> None:

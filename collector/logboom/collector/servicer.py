@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,7 +20,9 @@ from logboom.wire.v1 import logboom_pb2_grpc as rpc
 
 SERVICE = "logboom.wire.v1.Collector"
 _HEALTH = "/grpc.health.v1.Health/"
-_NO_TOKEN = "this collector asks for a token; set LOGBOOM_TOKEN or --token-file to the one it has"
+_NO_TOKEN = "it asks for a token, and none was brought; set LOGBOOM_TOKEN or --token-file"
+_WRONG_TOKEN = "it asks for another token than the one that was brought"
+log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     Details = grpc.HandlerCallDetails
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -81,8 +84,17 @@ class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # no ge
             brought = brought.encode()
         if details.method.startswith(_HEALTH) or hmac.compare_digest(brought, self._expected):
             return await continuation(details)
-        return grpc.stream_stream_rpc_method_handler(_refuse)
+        return grpc.stream_stream_rpc_method_handler(_refuse_wrong if brought else _refuse_none)
 
 
-async def _refuse(request_iterator: object, context: Context) -> None:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, _NO_TOKEN)
+async def _refuse_none(request_iterator: object, context: Context) -> None:
+    await _refuse(context, _NO_TOKEN)
+
+
+async def _refuse_wrong(request_iterator: object, context: Context) -> None:
+    await _refuse(context, _WRONG_TOKEN)
+
+
+async def _refuse(context: Context, why: str) -> None:
+    log.warning("%s is refused: %s", context.peer(), why)
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, why)

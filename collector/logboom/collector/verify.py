@@ -5,28 +5,36 @@ Law
     * A stream is *complete* if its end was declared and its bytes have the declared digest,
       *incomplete* if bytes are known to be missing or its end never came, *corrupt* if its
       bytes, or the spans that prove them, are not what they were.
-    * The journal is read first: what it says has ended does not change any more.
+    * A run is no more complete than what is known to belong to it: a rank of its world that
+      nothing was heard of is missing, and so is what a node says it could not keep.
+    * The journal is read first: what it says has ended does not change any more. What is derived
+      from it may lag for a moment, and must then say what it gives.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 
+from logboom.collector.derive import Derivation
 from logboom.collector.ledger import Ended, Ledger, Placed
 from logboom.collector.recovery import find_mark, read_pieces
 from logboom.collector.storage import Storage
 from logboom.collector.stored import file_digest
-from logboom.format.errors import LogboomError
+from logboom.format.errors import BadFormat, LogboomError
 from logboom.format.ids import check_name
-from logboom.format.journal import decode_lines
+from logboom.format.journal import VERSION, Line, decode_lines
 from logboom.format.spans import Mark
 from logboom.format.spool import BLOCK_BYTES, block_start
 from logboom.format.stream import Kind
-from logboom.format.tree import JOURNAL, RUNS, spans_path
+from logboom.format.tree import JOURNAL, RUNS, SPANS, spans_path
 
 _TRIES = 3  # a living stream may grow between two looks at it
+_LAG_S = 0.2  # what is derived follows its journal line within a commit
+_OF_A_PROCESS = {Kind.DRIVER: "its output", Kind.EVENTS: "what became of it"}
 
 
 class Verdict(enum.IntEnum):
@@ -43,7 +51,7 @@ class NoSuchRun(LogboomError):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one stream (or of the journal)."""
+    """What was found of one stream, or of what stands beside the streams."""
 
     path: str
     verdict: Verdict
@@ -52,26 +60,156 @@ class Finding:
 
 
 def verify_run(storage: Storage, run_id: str) -> Iterator[Finding]:
-    """Yield a finding for every stream of a run. Raises ``BadName``, ``NoSuchRun``, ``OSError``."""
+    """Yield a finding for every stream of a run, then what is wrong beside them.
+
+    Raises ``BadName``, ``NoSuchRun``, ``OSError``.
+    """
+    folder, lines, ledger = yield from _read_journal(storage, run_id)
+    yield from _streams(storage, folder, lines, ledger)
+    yield from _never_heard_of(ledger)
+    yield from _unknown_to(ledger, storage, folder)
+    yield from _derived_trouble(storage, folder, lines)
+
+
+def verify_streams(storage: Storage, run_id: str) -> Iterator[Finding]:
+    """Yield a finding for every stream of a run, and nothing of the run as a whole."""
+    folder, lines, ledger = yield from _read_journal(storage, run_id)
+    yield from _streams(storage, folder, lines, ledger)
+
+
+def _read_journal(
+    storage: Storage, run_id: str
+) -> Generator[Finding, None, tuple[str, list[Line], Ledger]]:
     check_name("run id", run_id)
     folder = RUNS + "/" + run_id
     path = folder + "/" + JOURNAL
     length = storage.length(path)
-    if length is None:
+    if length is None and not storage.names(folder):
         raise NoSuchRun(f"there is no run {run_id!r} here")
-    content = storage.read(path, 0, length)
+    content = storage.read(path, 0, length) if length else b""
     lines, sound = decode_lines(content)
+    if not lines:
+        says = "is gone, or holds nothing: what is here cannot be proven"
+        yield Finding(JOURNAL, Verdict.CORRUPT, 0, says)
+    elif lines[0].get("version") != VERSION:
+        raise BadFormat(
+            f"the journal of run {run_id} is of version {lines[0].get('version')}",
+            f"this logboom reads version {VERSION}",
+        )
     if b"\n" in content[sound:]:
         says = f"broken at byte {sound} of {length}; what it said after that is missing here"
         yield Finding(JOURNAL, Verdict.CORRUPT, sound, says)
     ledger = Ledger()
     for line in lines:
         ledger.handle(line)
+    return folder, lines, ledger
+
+
+def _streams(storage: Storage, folder: str, lines: list[Line], ledger: Ledger) -> Iterator[Finding]:
+    lost = _lost_on_nodes(lines)
     for placed in ledger.streams.values():
         try:
-            yield verify_stream(storage, folder, placed)
+            finding = verify_stream(storage, folder, placed)
         except LogboomError as error:
-            yield Finding(placed.path, Verdict.CORRUPT, 0, str(error))
+            finding = Finding(placed.path, Verdict.CORRUPT, 0, str(error))
+        if placed.attributes.kind is Kind.DRIVER and lost[placed.attributes.process]:
+            finding = _with_loss(finding, lost[placed.attributes.process])
+        yield finding
+    if lines and not ledger.streams:
+        yield Finding(JOURNAL, Verdict.INCOMPLETE, 0, "knows no streams")
+
+
+def _unknown_to(ledger: Ledger, storage: Storage, folder: str) -> Iterator[Finding]:
+    """Yield the files with spans, and so once streams, that the journal does not name."""
+    pending = [SPANS]
+    while pending:
+        path = pending.pop()
+        try:
+            names = storage.names(f"{folder}/{path}")
+        except LogboomError:
+            names = []  # no folder
+        pending += [f"{path}/{name}" for name in names]
+        of = path[len(SPANS) + 1 :]
+        if of and not names and of not in ledger.by_path:
+            yield Finding(of, Verdict.INCOMPLETE, 0, "the journal does not know this stream")
+
+
+def _lost_on_nodes(lines: list[Line]) -> Counter[str]:
+    """Return how many bytes each process's node said that it could not keep."""
+    process_of = {}
+    lost: Counter[str] = Counter()
+    for line in lines:
+        if line["what"] == "placed":
+            attributes = line["attributes"]
+            process_of[attributes["id"]] = attributes.get("process", "")
+        elif line["what"] == "event" and line["event"].get("event") == "lost":
+            count = line["event"].get("bytes")
+            if type(count) is int:
+                lost[process_of.get(line["source"], "")] += count
+    return lost
+
+
+def _with_loss(finding: Finding, lost: int) -> Finding:
+    says = f"{lost:,} bytes were lost on the node; markers stand in the file where they are missing"
+    if finding.says:
+        says = f"{finding.says}; {says}"
+    return replace(finding, verdict=max(finding.verdict, Verdict.INCOMPLETE), says=says)
+
+
+def _never_heard_of(ledger: Ledger) -> Iterator[Finding]:
+    """Yield what must be there, for what is there says so, and is not."""
+    kinds: dict[str, set[Kind]] = {}
+    ranks: dict[int, set[int]] = {}
+    sizes: dict[int, int] = {}
+    for placed in ledger.streams.values():
+        attributes = placed.attributes
+        if attributes.process:
+            kinds.setdefault(attributes.process, set()).add(attributes.kind)
+        if attributes.kind is Kind.DRIVER and attributes.rank is not None:
+            ranks.setdefault(placed.attempt, set()).add(attributes.rank)
+            sizes[placed.attempt] = max(sizes.get(placed.attempt, 0), attributes.world_size)
+    for process, found in kinds.items():
+        for kind, what in _OF_A_PROCESS.items():
+            if kind not in found and found & _OF_A_PROCESS.keys():
+                yield Finding(f"process {process}", Verdict.INCOMPLETE, 0, f"{what} never came")
+    for attempt, there in sorted(ranks.items()):
+        missing = sorted(set(range(sizes[attempt])) - there)
+        if missing:
+            says = f"nothing was heard of {_ranks(missing)} of {sizes[attempt]}"
+            yield Finding(f"attempt {attempt}", Verdict.INCOMPLETE, 0, says)
+
+
+def _ranks(numbers: list[int]) -> str:
+    """Write sorted numbers as ``rank 3`` or ``ranks 2-5, 7``."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][1] == number - 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    words = [str(first) if first == last else f"{first}-{last}" for first, last in parts]
+    return ("rank " if len(numbers) == 1 else "ranks ") + ", ".join(words)
+
+
+def _derived_trouble(storage: Storage, folder: str, lines: list[Line]) -> Iterator[Finding]:
+    """Yield the files that are not what the journal gives."""
+    expected: dict[str, bytearray] = {}
+    derivation = Derivation()
+    for line in lines:
+        for path, content in derivation.handle(line):
+            expected.setdefault(path, bytearray()).extend(content)
+    for path, wanted in expected.items():
+        for _ in range(_TRIES):
+            length = storage.length(f"{folder}/{path}")
+            here = b"" if length is None else storage.read(f"{folder}/{path}", 0, len(wanted))
+            if here == wanted:
+                break
+            time.sleep(_LAG_S)
+        else:
+            says = (
+                "is not what the journal gives; it is written anew when a collector opens the run"
+            )
+            yield Finding(path, Verdict.CORRUPT, 0, says)
 
 
 def verify_stream(storage: Storage, folder: str, placed: Placed) -> Finding:
@@ -85,6 +223,9 @@ def verify_stream(storage: Storage, folder: str, placed: Placed) -> Finding:
     trouble += _piece_trouble(storage, data, spans, min(here or 0, ended.length), ended.length)
     if not placed.lost and not trouble:
         digest = file_digest(storage, data, ended.declared)
+        if not ended.digest:
+            says = "its node could not say its digest any more; every piece is as it arrived"
+            return Finding(placed.path, Verdict.INCOMPLETE, ended.length, says)
         if digest.hex() != ended.digest:
             trouble.append(
                 "its digest is not the one that the node declared, and every piece is as it "
@@ -160,7 +301,7 @@ def _piece_trouble(storage: Storage, data: str, spans: str, here: int, length: i
 
 def _wrong(start: int, end: int) -> str:
     block = block_start(start) // BLOCK_BYTES
-    return f"bytes {start} to {end} (in 16 MiB block {block}) are not as they arrived"
+    return f"bytes {start:,} to {end:,} (in 16 MiB block {block}) are not as they arrived"
 
 
 def _holes(placed: Placed) -> str:

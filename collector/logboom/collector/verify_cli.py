@@ -10,6 +10,7 @@ from logboom.collector.config import VerifySettings
 from logboom.collector.local import LocalStorage
 from logboom.collector.verify import Verdict, verify_run
 from logboom.format.errors import LogboomError
+from logboom.format.ids import check_name
 from logboom.settings import Parser, load
 
 _WORDS = {
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Verify a run, print what was found, and return the exit status."""
     try:
         flags = vars(parser().parse_args(argv))
-        run_id = flags.pop("run")
+        run_id = check_name("run id", flags.pop("run"))
         return int(verify(run_id, load(VerifySettings, flags).data))
     except LogboomError as error:
         print(f"logboom: {error}", file=sys.stderr)
@@ -59,8 +60,9 @@ def verify(run_id: str, data: Path) -> Verdict:
             if finding.verdict is not Verdict.COMPLETE:
                 print(f"{_WORDS[finding.verdict]}: {finding.path}: {finding.says}")
     worst = max((verdict for verdict in Verdict if counts[verdict]), default=Verdict.COMPLETE)
-    parts = [f"{counts[v]} {_WORDS[v]}" for v in Verdict if counts[v]] or ["no streams"]
-    print(f"{_WORDS[worst]}: run {run_id}: {', '.join(parts)}; {total} bytes")
+    whole, others = counts[Verdict.COMPLETE], sum(counts.values()) - counts[Verdict.COMPLETE]
+    above = f", {others} findings above" if others else ""
+    print(f"{_WORDS[worst]}: run {run_id}: {whole} streams complete{above}; {total:,} bytes")
     return worst
 
 
