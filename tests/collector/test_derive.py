@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from collector.agentlike import made_id, stream
 
-from logboom.collector.derive import Derivation, status_of_exit, timestamp
+from logboom.collector.census import status_of_exit
+from logboom.collector.derive import Derivation
 from logboom.collector.ledger import Ledger, PathTaken
+from logboom.collector.textform import timestamp
 from logboom.format.journal import Line
 from logboom.format.stream import Kind, StreamAttributes, attributes_to_json
 

@@ -51,6 +51,19 @@ class Placed:
         return self.attributes.started_unix_ns + self.clock_offset_ns
 
 
+def placed_from_line(line: Line) -> Placed:
+    """Return the stream that a ``placed`` line is about. Raises ``BadFormat``, ``BadName``."""
+    return Placed(
+        attributes_from_json(line["attributes"]),
+        line["attempt"],
+        line["path"],
+        line["node_id"],
+        line["node_ip"],
+        line["clock_offset_ns"],
+        line["clock_error_ns"],
+    )
+
+
 class PathTaken(LogboomError):
     """A stream's path leads through another stream's file."""
 
@@ -91,7 +104,9 @@ class Ledger:
                 self.streams[line["stream"]].refused = line["why"]
         elif what == "closed":
             self.closed, self.is_closed = line["reason"], True
-            self.attempts.close(line.get("unix_ns", 0))
+            self.attempts.close(self.attempts.newest, line.get("unix_ns", 0))
+        elif what == "attempt_ended":
+            self.attempts.close(line["attempt"], line["unix_ns"])
 
     def decide(self, attributes: StreamAttributes, node_id: str, start_ns: int) -> tuple[int, str]:
         """Return the attempt and path of a stream not seen before. Changes nothing.
@@ -127,16 +142,8 @@ class Ledger:
         return free
 
     def _place(self, line: Line) -> None:
-        attributes = attributes_from_json(line["attributes"])
-        placed = Placed(
-            attributes,
-            line["attempt"],
-            line["path"],
-            line["node_id"],
-            line["node_ip"],
-            line["clock_offset_ns"],
-            line["clock_error_ns"],
-        )
+        placed = placed_from_line(line)
+        attributes = placed.attributes
         self.streams[attributes.id] = placed
         self.by_path[placed.path] = placed
         self._folders.update(_folders_of(placed.path))

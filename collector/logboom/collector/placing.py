@@ -10,7 +10,7 @@ Law
     * The same launch mark is the same attempt, another mark never, as long as the slot is free
       there. A mark not seen before opens an attempt, or takes one that only preparation is in.
     * Without a mark: candidates are attempts of the same world size, with the slot free, that
-      began at most 10 s after the start and were not closed before it; none older than the last
+      began at most 10 s after the start and had not ended before it; none older than the last
       attempt that the slot was already in at an earlier start. The nearest start wins. No
       candidate: a new attempt, numbered after the highest.
     * What opens no attempt goes to the newest that began before it, else to attempt 0.
@@ -101,10 +101,11 @@ class Attempts:
         before = [a for a in self.by_number.values() if a.began_ns <= start_ns]
         return max(before, key=lambda a: (a.began_ns, a.number)).number if before else 0
 
-    def close(self, unix_ns: int) -> None:
-        """Note that the newest attempt was ended by hand."""
-        if self.newest in self.by_number:
-            self.by_number[self.newest].closed_ns = unix_ns
+    def close(self, number: int, unix_ns: int) -> None:
+        """Note that an attempt has ended; the first end counts."""
+        attempt = self.by_number.get(number)
+        if attempt is not None and attempt.closed_ns is None:
+            attempt.closed_ns = unix_ns
 
     def _is_free(self, number: int, slot: str) -> bool:
         attempt = self.by_number.get(number)
