@@ -139,3 +139,12 @@ def test_a_process_has_one_attempt_whichever_of_its_streams_is_first() -> None:
     assert place(ledger, stream(**again)).startswith("retry_001/")
     third: dict[str, Any] = {"process": made_id("third"), "started_unix_ns": 10**18 + 2}
     assert place(ledger, stream(**third)).startswith("retry_002/")
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_launcher_whose_events_come_first_takes_no_ranks_place(size: int) -> None:
+    ledger = Ledger()
+    mpirun: dict[str, Any] = {"rank": None, "world_size": 1, "process": made_id("mpirun")}
+    for kind in (Kind.EVENTS, Kind.MPI):
+        assert not place(ledger, stream(kind, **mpirun)).startswith("retry_")
+    assert place(ledger, stream(world_size=size)).startswith("azureml-logs/")

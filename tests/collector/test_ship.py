@@ -510,5 +510,5 @@ async def test_a_collector_that_starts_writes_again_what_was_removed_without_bei
     status.unlink()
     async with serving(tmp_path):
         async with asyncio.timeout(60):
-            while not status.exists() or status.read_bytes() != before:
+            while not status.exists() or status.read_bytes() != before:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

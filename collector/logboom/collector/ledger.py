@@ -78,6 +78,7 @@ class Ledger:
         self.closed = ""
         self.is_closed = False
         self._attempt_of: dict[str, int] = {}
+        self._events_of: dict[str, Placed] = {}  # events that entered an attempt, by process
         self._folders: set[str] = set()
 
     def handle(self, line: Line) -> None:
@@ -151,10 +152,21 @@ class Ledger:
         if attributes.kind in _OPENS and not is_known:
             if placed.attempt not in self.attempts.by_number:
                 self.is_closed = False
-            newcomer = _newcomer(attributes, placed.node_id, placed.start_ns)
-            self.attempts.enter(placed.attempt, newcomer)
+            self._enter(placed)
+        elif is_known and attributes.kind in (Kind.MPI, Kind.LAUNCHER):
+            # Its events came first, and looked like those of a process without a rank.
+            events = self._events_of.get(attributes.process)
+            if events is not None and events.attempt == placed.attempt:
+                self.attempts.leave(events.attempt, slot_of(events.attributes, events.node_id))
+            self._enter(placed)
+        if attributes.kind is Kind.EVENTS and not is_known:
+            self._events_of[attributes.process] = placed
         if attributes.process:
             self._attempt_of.setdefault(attributes.process, placed.attempt)
+
+    def _enter(self, placed: Placed) -> None:
+        newcomer = _newcomer(placed.attributes, placed.node_id, placed.start_ns)
+        self.attempts.enter(placed.attempt, newcomer)
 
 
 def slot_of(attributes: StreamAttributes, node_id: str) -> str:

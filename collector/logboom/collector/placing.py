@@ -41,10 +41,15 @@ class Attempt:
 
     number: int
     began_ns: int
-    world_size: int | None = None
+    worlds: dict[str, int] = field(default_factory=dict)  # world size, by slot
     marks: set[str] = field(default_factory=set)
     starts_ns: dict[str, int] = field(default_factory=dict)
     closed_ns: int | None = None
+
+    @property
+    def world_size(self) -> int | None:
+        """The world size of its first process of a world, None before it."""
+        return next(iter(self.worlds.values()), None)
 
 
 class Attempts:
@@ -89,8 +94,13 @@ class Attempts:
         attempt.starts_ns.setdefault(newcomer.slot, newcomer.start_ns)
         if newcomer.launch_mark:
             attempt.marks.add(newcomer.launch_mark)
-        if attempt.world_size is None:
-            attempt.world_size = newcomer.world_size
+        if newcomer.world_size is not None:
+            attempt.worlds.setdefault(newcomer.slot, newcomer.world_size)
+
+    def leave(self, number: int, slot: str) -> None:
+        """Note that what entered there has no such slot: its events came before it was known."""
+        self.by_number[number].starts_ns.pop(slot, None)
+        self.by_number[number].worlds.pop(slot, None)
 
     def block(self, number: int, slot: str) -> None:
         """Note that something unknown to the journal lies where ``slot`` would write there."""
