@@ -50,7 +50,7 @@ def ended(attributes: StreamAttributes, **more: Any) -> Line:
 
 
 def process(
-    rank: int,
+    rank: int | None,
     attempt: int = 0,
     node: str = "node-a",
     size: int = 2,
@@ -65,7 +65,8 @@ def process(
     events = stream(Kind.EVENTS, rank=rank, **(fields | more))
     driver = stream(Kind.DRIVER, rank=rank, **(fields | more))
     folder = f"retry_{attempt:03d}/" if attempt else ""
-    log = f"{folder}azureml-logs/70_driver_log_{rank}.txt"
+    tail = f"_{rank}" if rank is not None and size > 1 else ""
+    log = f"{folder}azureml-logs/70_driver_log{tail}.txt"
     events_path = f".logboom/events/{driver.process}.jsonl"
     return events, [
         placed(events, attempt, events_path, node),

@@ -140,8 +140,9 @@ class Census:
         name = str(event["event"])
         if name == "started":
             process.has_started = True
-            if type(event.get("pid")) is int:
-                process.pid = event["pid"]
+            pid = event.get("pid")
+            if type(pid) is int and 0 < pid < 2**31:  # it becomes part of a path
+                process.pid = pid
         elif name == "exited":
             process.is_over, process.is_good = True, is_good_exit(event)
         unix_ns = placed.attributes.unix_ns(event["t"]) + placed.clock_offset_ns

@@ -9,7 +9,9 @@ Law
 from __future__ import annotations
 
 from logboom.collector.census import Census
-from logboom.collector.processfiles import Entry, ProcessFiles
+from logboom.collector.controllog import ControlLogs
+from logboom.collector.executionlog import ExecutionLog
+from logboom.collector.processfiles import ProcessFiles
 from logboom.format.journal import Line
 from logboom.format.tree import attempt_folder
 
@@ -22,6 +24,8 @@ class Derivation:
     def __init__(self) -> None:
         self.newest = 0
         self._census = Census()
+        self._control_logs = ControlLogs()
+        self._execution_log = ExecutionLog()
         self._process_files = ProcessFiles()
 
     def status(self, process: str) -> str:
@@ -31,9 +35,11 @@ class Derivation:
     def handle(self, line: Line) -> list[Appended]:
         """Take the next line. Return ``(path in the run's folder, line with newline)`` pairs."""
         happenings = self._census.handle(line)
-        told: list[Entry] = []
+        told = self._execution_log.handle(line)
         for happening in happenings:
             told += self._process_files.happened(happening)
+            told += self._control_logs.happened(happening)
+            told += self._execution_log.happened(happening)
         what = line["what"]
         if what == "placed":
             self.newest = max(self.newest, line["attempt"])
