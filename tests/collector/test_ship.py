@@ -512,3 +512,28 @@ async def test_a_collector_that_starts_writes_again_what_was_removed_without_bei
         async with asyncio.timeout(60):
             while not status.exists() or status.read_bytes() != before:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+
+@over_grpc
+async def test_a_node_folders_link_appears_with_the_first_byte_and_never_dangles(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as server, connected(server.address) as agent:
+        await agent.open(1, stream())
+        pipe = stream(Kind.PIPE, rank=None, process="", name="dmon", id=made_id("dmon"))
+        await agent.open(2, pipe)
+        async with connected(server.address, hello=False) as other:
+            await other.hello("node-b", "other", node_ip="fe80::6")
+            await other.open(1, stream(rank=1))
+        folder = tmp_path / "runs/r"
+        log = folder / "fe80--6/azureml-logs/70_driver_log_1.txt"
+        async with asyncio.timeout(60):
+            while not log.is_symlink():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        link = folder / "10.0.0.5/logs/dmon.txt"
+        assert not link.is_symlink()
+        await agent.send(2, 0, b"0 44 53")
+        await agent.acked(2, 7)
+        assert link.read_bytes() == b"0 44 53"
+        assert os.readlink(link) == "../../logs/dmon.txt"
+        assert log.read_bytes() == b""

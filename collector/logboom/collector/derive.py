@@ -11,6 +11,7 @@ from __future__ import annotations
 from logboom.collector.census import Census
 from logboom.collector.controllog import ControlLogs
 from logboom.collector.executionlog import ExecutionLog
+from logboom.collector.nodefolders import Link, NodeFolders
 from logboom.collector.processfiles import ProcessFiles
 from logboom.format.journal import Line
 from logboom.format.tree import attempt_folder
@@ -26,7 +27,9 @@ class Derivation:
         self._census = Census()
         self._control_logs = ControlLogs()
         self._execution_log = ExecutionLog()
+        self._node_folders = NodeFolders()
         self._process_files = ProcessFiles()
+        self._links: list[Link] = []
 
     def status(self, process: str) -> str:
         """Return a process's last status, "" before its first."""
@@ -47,4 +50,14 @@ class Derivation:
             told += self._process_files.attempt_over(line["attempt"], line["unix_ns"])
         elif what == "closed":
             told += self._process_files.attempt_over(self.newest, line.get("unix_ns", 0))
+        for found in self._node_folders.handle(line, told):
+            if isinstance(found, Link):
+                self._links.append(found)
+            else:
+                told.append(found)
         return [(attempt_folder(entry.attempt) + entry.name, entry.content) for entry in told]
+
+    def take_links(self) -> list[Link]:
+        """Return the links that followed from the lines since the last call."""
+        links, self._links = self._links, []
+        return links

@@ -21,6 +21,7 @@ from logboom.collector.derived import DerivedFile
 from logboom.collector.group import Group
 from logboom.collector.journalfile import JournalFile
 from logboom.collector.ledger import Ledger, Placed
+from logboom.collector.nodefolders import Link
 from logboom.collector.state import Decision, States
 from logboom.collector.storage import Storage
 from logboom.collector.stored import StoredStream
@@ -82,6 +83,7 @@ class Run:
         self._derived: dict[str, DerivedFile] = {}
         self._scanned: dict[str, int] = {}
         self._latest = 0
+        self._linked_later: dict[str, list[Link]] = {}
 
     def exists(self) -> bool:
         """Say whether the tree has this run."""
@@ -110,6 +112,7 @@ class Run:
             if placed.attributes.kind is Kind.EVENTS and not placed.ended and not placed.refused:
                 events.append(self._stream_of(placed))
         self._link_latest()
+        self._link(self.derivation.take_links())
         self.storage.sync([path for stream in events for path in stream.recover()])
         for stream in events:
             stream.recovered()
@@ -178,12 +181,14 @@ class Run:
     def append(self, stream: StoredStream, content: memoryview, spans: bytes) -> None:
         """Append a piece to an open stream. Raises ``OSError``."""
         stream.append(content, spans)
+        self._link(self._linked_later.pop(stream.data.path, []))
         self._group.add(self, stream)
 
     def leave_hole(self, stream: StoredStream, end: int) -> None:
         """Go on at ``end``, with a line of what is not here. Raises ``OSError``."""
         self._append("lost", stream=stream.id, start=stream.length, end=end, why=NOT_HERE)
         stream.leave_hole(end)
+        self._link(self._linked_later.pop(stream.data.path, []))
         self._group.add(self, stream)
 
     def end_stream(
@@ -297,6 +302,7 @@ class Run:
             if line["what"] == "placed":
                 self._make_driver_log(Kind(line["attributes"]["kind"]), line["path"])
                 self._link_latest()
+        self._link(self.derivation.take_links())
         self._decide(self.states.finished(self._clock()))
 
     def _decide(self, decisions: list[Decision]) -> None:
@@ -328,6 +334,15 @@ class Run:
         """A driver log exists from its placing on, so that process_info.json names no ghost."""
         if kind is Kind.DRIVER and self.storage.length(self.folder + "/" + path) is None:
             self.storage.set_length(self.folder + "/" + path, 0)
+
+    def _link(self, links: list[Link]) -> None:
+        """Make links; those to files that do not exist yet are made with the first byte there."""
+        for link in links:
+            path = self.folder + "/" + link.of
+            if self.storage.length(path) is None:
+                self._linked_later.setdefault(path, []).append(link)
+            else:
+                self.storage.link(self.folder + "/" + link.path, link.target)
 
     def _link_latest(self) -> None:
         if self.derivation.newest != self._latest:
