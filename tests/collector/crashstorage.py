@@ -108,6 +108,19 @@ class CrashStorage:
         self._burn()
         self._links[path] = target
 
+    def files(self) -> dict[str, bytes]:
+        """Return every file's content."""
+        return {path: bytes(inode.content) for path, inode in self._files.items()}
+
+    def links(self) -> dict[str, str]:
+        """Return every link's target."""
+        return dict(self._links)
+
+    def remove(self, path: str) -> None:
+        """Remove a file or link, as a person would."""
+        for known in (self._files, self._durable, self._links, self._durable_links):
+            known.pop(path, None)
+
     def names(self, folder: str) -> list[str]:
         start = folder + "/" if folder else ""
         inside = [p[len(start) :] for p in (*self._files, *self._links) if p.startswith(start)]

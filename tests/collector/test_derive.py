@@ -7,34 +7,20 @@ from typing import Any
 
 import pytest
 from collector.agentlike import made_id, stream
+from collector.journallines import event, placed
 
-from logboom.collector.derive import Derivation, status_of_exit, timestamp
+from logboom.collector.census import status_of_exit
+from logboom.collector.derive import Derivation
 from logboom.collector.ledger import Ledger, PathTaken
+from logboom.collector.textform import timestamp
 from logboom.format.journal import Line
-from logboom.format.stream import Kind, StreamAttributes, attributes_to_json
-
-
-def placed(attributes: StreamAttributes, attempt: int = 0, path: str = "p") -> Line:
-    return {
-        "what": "placed",
-        "attributes": attributes_to_json(attributes),
-        "attempt": attempt,
-        "path": path,
-        "node_id": "n",
-        "node_ip": "10.0.0.5",
-        "clock_offset_ns": 7,
-        "clock_error_ns": 0,
-    }
-
-
-def event(source: StreamAttributes, name: str, at: int = 0, **fields: Any) -> Line:
-    found = {"n": at, "t": at, "event": name, **fields}
-    return {"what": "event", "source": source.id, "offset": at, "event": found}
+from logboom.format.stream import Kind, StreamAttributes
 
 
 def told(lines: list[Line]) -> list[tuple[str, dict[str, Any]]]:
     derivation = Derivation()
-    return [(p, json.loads(c)) for line in lines for p, c in derivation.handle(line)]
+    appended = [pair for line in lines for pair in derivation.handle(line)]
+    return [(path, json.loads(content)) for path, content in appended if path.endswith(".json")]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +86,11 @@ def test_a_launcher_is_in_no_process_file() -> None:
 
 
 def test_closing_terminates_the_newest_attempt() -> None:
-    lines = [placed(stream()), placed(stream(rank=1), 2), {"what": "closed", "unix_ns": 5}]
+    lines = [
+        placed(stream()),
+        placed(stream(rank=1), 2),
+        {"what": "closed", "reason": "", "unix_ns": 5},
+    ]
     ((path, entry),) = told(lines)
     assert path == "retry_002/azureml-logs/process_status.json"
     assert (entry["process_name"], entry["status"]) == ("*", "Terminated")
@@ -137,3 +127,12 @@ def test_a_process_has_one_attempt_whichever_of_its_streams_is_first() -> None:
     assert place(ledger, stream(**again)).startswith("retry_001/")
     third: dict[str, Any] = {"process": made_id("third"), "started_unix_ns": 10**18 + 2}
     assert place(ledger, stream(**third)).startswith("retry_002/")
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_launcher_whose_events_come_first_takes_no_ranks_place(size: int) -> None:
+    ledger = Ledger()
+    mpirun: dict[str, Any] = {"rank": None, "world_size": 1, "process": made_id("mpirun")}
+    for kind in (Kind.EVENTS, Kind.MPI):
+        assert not place(ledger, stream(kind, **mpirun)).startswith("retry_")
+    assert place(ledger, stream(world_size=size)).startswith("azureml-logs/")

@@ -81,7 +81,7 @@ def test_a_start_after_the_end_by_hand_is_the_next_attempt() -> None:
     attempts = Attempts()
     enter(attempts, 0, 0)
     enter(attempts, 1, 0, launch_mark="")
-    attempts.close(1050 * S)
+    attempts.close(0, 1050 * S)
     assert enter(attempts, 2, 40) == 0
     assert enter(attempts, 3, 60) == 1
 

@@ -464,3 +464,76 @@ async def test_a_failing_sync_gives_the_bytes_back_and_health_says_so(tmp_path: 
         await agent.end(3, b"kept given back")
         await agent.ended(3)
         assert verdicts(tmp_path) == {Verdict.COMPLETE}
+
+
+@over_grpc
+async def test_get_run_tells_the_state_and_the_attempts_end_once_the_launcher_is_over(
+    tmp_path: Path,
+) -> None:
+    async with (
+        serving(tmp_path) as server,
+        connected(server.address) as agent,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        mpirun: dict[str, Any] = {"rank": None, "world_size": 1, "process": made_id("mpirun")}
+        await agent.open(1, stream(Kind.EVENTS, **mpirun))
+        await agent.open(2, stream(Kind.MPI, **mpirun))
+        await agent.open(3, stream(Kind.EVENTS))
+        await agent.open(4, stream())
+        found = await stub_of(channel).GetRun(pb.GetRunRequest(run_id="r"))
+        assert (found.state, [a.state for a in found.attempts]) == ("Running", ["Running"])
+        for number in (1, 3):
+            await agent.send(number, 0, STARTED + EXITED)
+            await agent.end(number, STARTED + EXITED)
+        await agent.end(2, b"")
+        for number in (1, 2, 3):
+            await agent.ended(number)
+        found = await stub_of(channel).GetRun(pb.GetRunRequest(run_id="r"))
+        assert (found.state, found.attempts[0].ended) == ("Completed", True)
+        status = tmp_path / "runs/r/azureml-logs/process_status.json"
+    assert status.read_text().splitlines()[-1].startswith('{"process_name":"*"')
+    assert status.read_text().count("*") == 1
+
+
+@over_grpc
+async def test_a_collector_that_starts_writes_again_what_was_removed_without_being_asked(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as server, connected(server.address) as agent:
+        await agent.open(1, stream(Kind.EVENTS))
+        await agent.open(2, stream())
+        await agent.send(1, 0, STARTED + EXITED)
+        await agent.end(1, STARTED + EXITED)
+        await agent.ended(1)
+    status = tmp_path / "runs/r/azureml-logs/process_status.json"
+    before = status.read_bytes()
+    status.unlink()
+    async with serving(tmp_path):
+        async with asyncio.timeout(60):
+            while not status.exists() or status.read_bytes() != before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+@over_grpc
+async def test_a_node_folders_link_appears_with_the_first_byte_and_never_dangles(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as server, connected(server.address) as agent:
+        await agent.open(1, stream())
+        pipe = stream(Kind.PIPE, rank=None, process="", name="dmon", id=made_id("dmon"))
+        await agent.open(2, pipe)
+        async with connected(server.address, hello=False) as other:
+            await other.hello("node-b", "other", node_ip="fe80::6")
+            await other.open(1, stream(rank=1))
+        folder = tmp_path / "runs/r"
+        log = folder / "fe80--6/azureml-logs/70_driver_log_1.txt"
+        async with asyncio.timeout(60):
+            while not log.is_symlink():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        link = folder / "10.0.0.5/logs/dmon.txt"
+        assert not link.is_symlink()
+        await agent.send(2, 0, b"0 44 53")
+        await agent.acked(2, 7)
+        assert link.read_bytes() == b"0 44 53"
+        assert os.readlink(link) == "../../logs/dmon.txt"
+        assert log.read_bytes() == b""

@@ -74,6 +74,7 @@ class Connection:
 
     async def handle(self, message: pb.FromAgent) -> None:
         """Take the next message."""
+        self._store.heard_ns[self._node_id] = time.time_ns()
         what = message.WhichOneof("what")
         if what == "batch":
             self._batch(message.batch)

@@ -51,6 +51,19 @@ class Placed:
         return self.attributes.started_unix_ns + self.clock_offset_ns
 
 
+def placed_from_line(line: Line) -> Placed:
+    """Return the stream that a ``placed`` line is about. Raises ``BadFormat``, ``BadName``."""
+    return Placed(
+        attributes_from_json(line["attributes"]),
+        line["attempt"],
+        line["path"],
+        line["node_id"],
+        line["node_ip"],
+        line["clock_offset_ns"],
+        line["clock_error_ns"],
+    )
+
+
 class PathTaken(LogboomError):
     """A stream's path leads through another stream's file."""
 
@@ -65,6 +78,7 @@ class Ledger:
         self.closed = ""
         self.is_closed = False
         self._attempt_of: dict[str, int] = {}
+        self._events_of: dict[str, Placed] = {}  # events that entered an attempt, by process
         self._folders: set[str] = set()
 
     def handle(self, line: Line) -> None:
@@ -91,7 +105,9 @@ class Ledger:
                 self.streams[line["stream"]].refused = line["why"]
         elif what == "closed":
             self.closed, self.is_closed = line["reason"], True
-            self.attempts.close(line.get("unix_ns", 0))
+            self.attempts.close(self.attempts.newest, line.get("unix_ns", 0))
+        elif what == "attempt_ended":
+            self.attempts.close(line["attempt"], line["unix_ns"])
 
     def decide(self, attributes: StreamAttributes, node_id: str, start_ns: int) -> tuple[int, str]:
         """Return the attempt and path of a stream not seen before. Changes nothing.
@@ -127,16 +143,8 @@ class Ledger:
         return free
 
     def _place(self, line: Line) -> None:
-        attributes = attributes_from_json(line["attributes"])
-        placed = Placed(
-            attributes,
-            line["attempt"],
-            line["path"],
-            line["node_id"],
-            line["node_ip"],
-            line["clock_offset_ns"],
-            line["clock_error_ns"],
-        )
+        placed = placed_from_line(line)
+        attributes = placed.attributes
         self.streams[attributes.id] = placed
         self.by_path[placed.path] = placed
         self._folders.update(_folders_of(placed.path))
@@ -144,10 +152,21 @@ class Ledger:
         if attributes.kind in _OPENS and not is_known:
             if placed.attempt not in self.attempts.by_number:
                 self.is_closed = False
-            newcomer = _newcomer(attributes, placed.node_id, placed.start_ns)
-            self.attempts.enter(placed.attempt, newcomer)
+            self._enter(placed)
+        elif is_known and attributes.kind in (Kind.MPI, Kind.LAUNCHER):
+            # Its events came first, and looked like those of a process without a rank.
+            events = self._events_of.get(attributes.process)
+            if events is not None and events.attempt == placed.attempt:
+                self.attempts.leave(events.attempt, slot_of(events.attributes, events.node_id))
+            self._enter(placed)
+        if attributes.kind is Kind.EVENTS and not is_known:
+            self._events_of[attributes.process] = placed
         if attributes.process:
             self._attempt_of.setdefault(attributes.process, placed.attempt)
+
+    def _enter(self, placed: Placed) -> None:
+        newcomer = _newcomer(placed.attributes, placed.node_id, placed.start_ns)
+        self.attempts.enter(placed.attempt, newcomer)
 
 
 def slot_of(attributes: StreamAttributes, node_id: str) -> str:

@@ -139,6 +139,9 @@ class LocalStorage:
                     return
             except FileNotFoundError:
                 pass
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # EINVAL: a file lies there, in our place
+                    raise
             temporary = ".%s.new" % name
             with suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=folder)

@@ -10,7 +10,7 @@ Law
     * The same launch mark is the same attempt, another mark never, as long as the slot is free
       there. A mark not seen before opens an attempt, or takes one that only preparation is in.
     * Without a mark: candidates are attempts of the same world size, with the slot free, that
-      began at most 10 s after the start and were not closed before it; none older than the last
+      began at most 10 s after the start and had not ended before it; none older than the last
       attempt that the slot was already in at an earlier start. The nearest start wins. No
       candidate: a new attempt, numbered after the highest.
     * What opens no attempt goes to the newest that began before it, else to attempt 0.
@@ -41,10 +41,15 @@ class Attempt:
 
     number: int
     began_ns: int
-    world_size: int | None = None
+    worlds: dict[str, int] = field(default_factory=dict)  # world size, by slot
     marks: set[str] = field(default_factory=set)
     starts_ns: dict[str, int] = field(default_factory=dict)
     closed_ns: int | None = None
+
+    @property
+    def world_size(self) -> int | None:
+        """The world size of its first process of a world, None before it."""
+        return next(iter(self.worlds.values()), None)
 
 
 class Attempts:
@@ -89,8 +94,13 @@ class Attempts:
         attempt.starts_ns.setdefault(newcomer.slot, newcomer.start_ns)
         if newcomer.launch_mark:
             attempt.marks.add(newcomer.launch_mark)
-        if attempt.world_size is None:
-            attempt.world_size = newcomer.world_size
+        if newcomer.world_size is not None:
+            attempt.worlds.setdefault(newcomer.slot, newcomer.world_size)
+
+    def leave(self, number: int, slot: str) -> None:
+        """Note that what entered there has no such slot: its events came before it was known."""
+        self.by_number[number].starts_ns.pop(slot, None)
+        self.by_number[number].worlds.pop(slot, None)
 
     def block(self, number: int, slot: str) -> None:
         """Note that something unknown to the journal lies where ``slot`` would write there."""
@@ -101,10 +111,11 @@ class Attempts:
         before = [a for a in self.by_number.values() if a.began_ns <= start_ns]
         return max(before, key=lambda a: (a.began_ns, a.number)).number if before else 0
 
-    def close(self, unix_ns: int) -> None:
-        """Note that the newest attempt was ended by hand."""
-        if self.newest in self.by_number:
-            self.by_number[self.newest].closed_ns = unix_ns
+    def close(self, number: int, unix_ns: int) -> None:
+        """Note that an attempt has ended; the first end counts."""
+        attempt = self.by_number.get(number)
+        if attempt is not None and attempt.closed_ns is None:
+            attempt.closed_ns = unix_ns
 
     def _is_free(self, number: int, slot: str) -> bool:
         attempt = self.by_number.get(number)

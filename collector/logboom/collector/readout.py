@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from logboom.collector.ledger import Placed
 from logboom.collector.run import Run
+from logboom.collector.state import AttemptState
 from logboom.collector.storage import Storage
 from logboom.collector.store import Store
 from logboom.collector.stored import StoredStream
@@ -97,8 +98,14 @@ class Readout:
     async def get_run(self, request: pb.GetRunRequest) -> pb.Run:
         """Return what is known of a run and its streams."""
         run = await self._store.run(request.run_id)
+        run.tick(self._store.heard_ns)
         await self._store.placed(run)
-        found = pb.Run(run_id=run.run_id, closed=run.ledger.closed)
+        state = run.states.run
+        found = pb.Run(
+            run_id=run.run_id, closed=run.ledger.closed, state=state.value if state else ""
+        )
+        for _, attempt in sorted(run.states.attempts.items()):
+            found.attempts.append(_describe_attempt(attempt))
         for placed in list(run.ledger.streams.values()):
             durable = 0
             if placed.ended is None and not placed.refused:
@@ -122,6 +129,16 @@ def _find(run: Run, request: pb.ReadRequest) -> Placed:
     if placed is None:
         raise UnknownStream(f"run {run.run_id} has no stream {name[:200]!r}")
     return placed
+
+
+def _describe_attempt(attempt: AttemptState) -> pb.RunAttempt:
+    return pb.RunAttempt(
+        number=attempt.number,
+        state=attempt.state.value,
+        ended=attempt.ended is not None,
+        reason=attempt.reason,
+        ended_unix_ns=attempt.ended_ns,
+    )
 
 
 def _describe(run: Run, placed: Placed, durable: int) -> pb.RunStream:

@@ -3,12 +3,16 @@
 Law
     * Opening is recovering: the journal is cut to its sound lines and synced, derived files are
       made to repeat it, and events that were committed but not yet journaled are taken.
+    * What follows from the lines and the time (an attempt has ended) is decided by ``states``,
+      and becomes a line too.
     * ``open`` and ``recover_stream`` may take long and may run in a thread of their own; all
       else belongs to the one thread that appends.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from logboom.collector.appendfile import AppendFile
@@ -17,6 +21,8 @@ from logboom.collector.derived import DerivedFile
 from logboom.collector.group import Group
 from logboom.collector.journalfile import JournalFile
 from logboom.collector.ledger import Ledger, Placed
+from logboom.collector.nodefolders import Link
+from logboom.collector.state import Decision, States
 from logboom.collector.storage import Storage
 from logboom.collector.stored import StoredStream
 from logboom.format.errors import BadFormat, LogboomError
@@ -55,20 +61,29 @@ class RunJournal:
 class Run:
     """A run of the tree, opened. ``broken`` says why it may not be used any more."""
 
-    def __init__(self, storage: Storage, run_id: str, group: Group) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        run_id: str,
+        group: Group,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
         self.storage = storage
         self.run_id = run_id
         self.folder = RUNS + "/" + run_id
         self.journal = JournalFile(storage, self.folder + "/" + JOURNAL)
         self.ledger = Ledger()
         self.derivation = Derivation()
+        self.states = States(clock())
         self.streams: dict[str, StoredStream] = {}
         self.broken = ""
         self.journal_item = RunJournal(self)
+        self._clock = clock
         self._group = group
         self._derived: dict[str, DerivedFile] = {}
         self._scanned: dict[str, int] = {}
         self._latest = 0
+        self._linked_later: dict[str, list[Link]] = {}
 
     def exists(self) -> bool:
         """Say whether the tree has this run."""
@@ -80,8 +95,10 @@ class Run:
         if lines and lines[0].get("version") != VERSION:
             raise BadFormat(f"journal of run {self.run_id} is of version {lines[0].get('version')}")
         expected: dict[str, bytearray] = {}
+        opened_ns = self._clock()
         for line in lines:
             self.ledger.handle(line)
+            self.states.handle(line, opened_ns)
             for path, content in self.derivation.handle(line):
                 expected.setdefault(path, bytearray()).extend(content)
         for number in self.ledger.attempts.by_number:
@@ -96,6 +113,7 @@ class Run:
             if placed.attributes.kind is Kind.EVENTS and not placed.ended and not placed.refused:
                 events.append(self._stream_of(placed))
         self._link_latest()
+        self._link(self.derivation.take_links())
         self.storage.sync([path for stream in events for path in stream.recover()])
         for stream in events:
             stream.recovered()
@@ -112,6 +130,7 @@ class Run:
                 self._group.add(self, derived)
         for stream in self.streams.values():
             self.take_events(stream)
+        self._decide(self.states.finished(self._clock()))
 
     def place(
         self,
@@ -163,12 +182,14 @@ class Run:
     def append(self, stream: StoredStream, content: memoryview, spans: bytes) -> None:
         """Append a piece to an open stream. Raises ``OSError``."""
         stream.append(content, spans)
+        self._link(self._linked_later.pop(stream.data.path, []))
         self._group.add(self, stream)
 
     def leave_hole(self, stream: StoredStream, end: int) -> None:
         """Go on at ``end``, with a line of what is not here. Raises ``OSError``."""
         self._append("lost", stream=stream.id, start=stream.length, end=end, why=NOT_HERE)
         stream.leave_hole(end)
+        self._link(self._linked_later.pop(stream.data.path, []))
         self._group.add(self, stream)
 
     def end_stream(
@@ -205,6 +226,30 @@ class Run:
             return True
         self._append("closed", reason=reason, unix_ns=unix_ns)
         return False
+
+    def tick(self, heard_ns: Mapping[str, int]) -> None:
+        """Decide what follows from time; ``heard_ns`` says when each node's agent last spoke.
+
+        Raises ``OSError``.
+        """
+        if not self.broken:
+            now_ns = self._clock()
+            self._decide(self.states.finished(now_ns))
+            self._decide(self.states.silent(now_ns, heard_ns))
+
+    def unsettled(self) -> list[AppendFile]:
+        """Return the files, of the journal and of what follows from it, that are not durable."""
+        files = [self.journal.file, *(derived.file for derived in self._derived.values())]
+        return [file for file in files if file.length != file.durable]
+
+    def is_over(self) -> bool:
+        """Say whether nothing is to be expected any more, of streams and of what follows."""
+        streams = self.ledger.streams.values()
+        return (
+            all(placed.ended is not None or placed.refused for placed in streams)
+            and self.states.is_all_ended()
+            and not self.unsettled()
+        )
 
     def check(self) -> None:
         """Raise ``RunFellBack`` if the run may not be used any more."""
@@ -258,11 +303,21 @@ class Run:
             if line["what"] == "placed":
                 self._make_driver_log(Kind(line["attributes"]["kind"]), line["path"])
                 self._link_latest()
+        self._link(self.derivation.take_links())
+        self._decide(self.states.finished(self._clock()))
+
+    def _decide(self, decisions: list[Decision]) -> None:
+        for decision in decisions:
+            self._append(decision.what, **decision.fields)
 
     def _append(self, what: str, **fields: Any) -> None:
         self.check()
+        now_ns = self._clock()
+        if what != "event":  # which has a time of its own
+            fields.setdefault("unix_ns", now_ns)
         line = self.journal.append(what, **fields)
         self.ledger.handle(line)
+        self.states.handle(line, now_ns)
         self._group.add(self, self.journal_item)
 
     def _stream_of(self, placed: Placed) -> StoredStream:
@@ -280,6 +335,15 @@ class Run:
         """A driver log exists from its placing on, so that process_info.json names no ghost."""
         if kind is Kind.DRIVER and self.storage.length(self.folder + "/" + path) is None:
             self.storage.set_length(self.folder + "/" + path, 0)
+
+    def _link(self, links: list[Link]) -> None:
+        """Make links; those to files that do not exist yet are made with the first byte there."""
+        for link in links:
+            path = self.folder + "/" + link.of
+            if self.storage.length(path) is None:
+                self._linked_later.setdefault(path, []).append(link)
+            else:
+                self.storage.link(self.folder + "/" + link.path, link.target)
 
     def _link_latest(self) -> None:
         if self.derivation.newest != self._latest:

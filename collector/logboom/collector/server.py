@@ -21,6 +21,7 @@ from grpc_health.v1 import _async as aio_health
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from logboom.collector.caretaker import Caretaker
 from logboom.collector.commit import Committer
 from logboom.collector.config import CollectorSettings, parse_address
 from logboom.collector.datafolder import Nodes, owned, store_id
@@ -117,6 +118,7 @@ async def collector(config: CollectorSettings) -> AsyncIterator[Collector]:
             )
         async with asyncio.TaskGroup() as group_of_tasks:
             commits = group_of_tasks.create_task(committer.run())
+            care = group_of_tasks.create_task(Caretaker(store).run())
             await server.start()
             await set_health(servicer, is_serving=True)
             log.info("store %s in %s", own_id, config.data)
@@ -124,6 +126,8 @@ async def collector(config: CollectorSettings) -> AsyncIterator[Collector]:
                 yield Collector(address, ingest, server)
             finally:
                 await server.stop(grace=0)
+                care.cancel()
+                store.tick()
                 await committer.flush()
                 log.info("all that was taken is committed")
                 commits.cancel()

@@ -39,6 +39,7 @@ class Store:
         self.storage = storage
         self.committer = committer
         self.threads = threads
+        self.heard_ns: dict[str, int] = {}  # when each node's agent last spoke, unix time
         self._group = group
         self._runs: dict[str, Run] = {}
         self._turns: dict[str, _Turn] = {}
@@ -61,6 +62,36 @@ class Store:
                 self.committer.wake()
                 self._runs[run_id] = run
             return run
+
+    async def restore(self, run_id: str) -> None:
+        """Open a run so that all that follows from its journal is there; keep it if it lives.
+
+        A run that is over is let go again: nobody may ever ask for it. Raises as ``run`` does.
+        """
+        check_name("run id", run_id)
+        async with self._alone(run_id):
+            if run_id in self._runs:
+                return
+            run = Run(self.storage, run_id, self._group)
+            if not await self._in_thread(run.exists):
+                return
+            await self._in_thread(run.open)
+            run.resume()
+            self.committer.wake()
+            for file in run.unsettled():
+                await self.committer.durable(run, file, file.length)
+            if not run.is_over():
+                self._runs[run_id] = run
+
+    def tick(self) -> None:
+        """Decide, for every open run, what follows from time."""
+        for run in tuple(self._runs.values()):
+            try:
+                run.tick(self.heard_ns)
+            except OSError as error:
+                self.committer.failed(run, error)
+        if self._group.dirty:
+            self.committer.wake()
 
     async def stream(self, run: Run, placed: Placed) -> StoredStream:
         """Return a placed stream, recovered. Raises ``RunFellBack``, ``OSError``."""

@@ -8,6 +8,7 @@ Law
     * A line with ``"source"`` is an event of that stream, and ``"offset"`` is the offset after
       it: the line is its own cursor. It is written after its event was committed.
     * Other lines are decisions of the collector; together they are the *ledger*.
+    * Lines without ``"source"`` have ``"unix_ns"``, when they were written (collector's time).
     * Everything that is derived is a function of these lines alone, and follows their commit.
 
     what      fields
@@ -20,7 +21,10 @@ Law
               fewer than are here: the digest is theirs
     lost      stream, start, end, why: bytes that are not here and never will be
     refused   stream, why
-    closed    reason, unix_ns (the collector's): the run was ended by hand
+    closed    reason: the run, its newest attempt, was ended by hand
+    attempt_ended   attempt, state (Completed, Failed), reason: nothing more is expected of it
+    not_responding  attempt: it is unfinished, and none of its agents spoke for 5 min
+    responding      attempt: one of them speaks again
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ Law
 
 from __future__ import annotations
 
+import ipaddress
+
 from logboom.format.errors import BadName
 from logboom.format.stream import Kind, StreamAttributes
 
@@ -23,6 +25,9 @@ EVENTS = OURS + "/events"
 METRICS = OURS + "/metrics"
 PROCESS_INFO = "azureml-logs/process_info.json"
 PROCESS_STATUS = "azureml-logs/process_status.json"
+EXECUTION_LOG = "logs/azureml/executionlogs.txt"
+STDOUT_LOG = "logs/azureml/stdoutlogs.txt"
+STDERR_LOG = "logs/azureml/stderrlogs.txt"
 
 
 def attempt_folder(attempt: int) -> str:
@@ -44,6 +49,30 @@ def process_name(attributes: StreamAttributes) -> str:
     if attributes.name:
         return attributes.name
     return "worker_%d" % (attributes.rank or 0)
+
+
+def control_log(attributes: StreamAttributes, pid: int) -> str:
+    """Return where a process's control log lies, in its attempt's folder."""
+    return "logs/azureml/%s%d_azureml.log" % (_rank_of(attributes, "%d_"), pid)
+
+
+def node_folder(node_ip: str) -> str:
+    """Return a node's folder in its attempt's, ``<node_ip>/``; "" where it has no address.
+
+    An IPv6 address is compressed, with ``-`` for ``:``, and without its zone.
+    """
+    try:
+        address = ipaddress.ip_address(node_ip.partition("%")[0])
+    except ValueError:
+        return ""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address).replace(":", "-") + "/"
+
+
+def link_target(path: str, depth: int) -> str:
+    """Return the relative target of a link to ``path`` that lies ``depth`` folders deeper."""
+    folders = path.count("/") + depth
+    return "../" * folders + path
 
 
 def stream_path(attributes: StreamAttributes, node_id: str) -> str:

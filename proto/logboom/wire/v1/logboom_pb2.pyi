@@ -254,14 +254,32 @@ class GetRunRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("run_id", "closed", "streams")
+    __slots__ = ("run_id", "closed", "streams", "state", "attempts")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     CLOSED_FIELD_NUMBER: _ClassVar[int]
     STREAMS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     closed: str
     streams: _containers.RepeatedCompositeFieldContainer[RunStream]
-    def __init__(self, run_id: _Optional[str] = ..., closed: _Optional[str] = ..., streams: _Optional[_Iterable[_Union[RunStream, _Mapping]]] = ...) -> None: ...
+    state: str
+    attempts: _containers.RepeatedCompositeFieldContainer[RunAttempt]
+    def __init__(self, run_id: _Optional[str] = ..., closed: _Optional[str] = ..., streams: _Optional[_Iterable[_Union[RunStream, _Mapping]]] = ..., state: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[RunAttempt, _Mapping]]] = ...) -> None: ...
+
+class RunAttempt(_message.Message):
+    __slots__ = ("number", "state", "ended", "reason", "ended_unix_ns")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ENDED_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    state: str
+    ended: bool
+    reason: str
+    ended_unix_ns: int
+    def __init__(self, number: _Optional[int] = ..., state: _Optional[str] = ..., ended: _Optional[bool] = ..., reason: _Optional[str] = ..., ended_unix_ns: _Optional[int] = ...) -> None: ...
 
 class RunStream(_message.Message):
     __slots__ = ("attributes", "attempt", "path", "node_id", "node_ip", "durable_offset", "ended", "length", "digest", "corrupt", "status")

@@ -1,0 +1,48 @@
+"""What happens without anybody asking: runs are opened after a start, and time passes for them.
+
+Law: it is low priority. One run after another is opened, and a run that cannot be is a line in
+the log and stays for whoever asks for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from logboom.collector.commit import StoreInTrouble
+from logboom.collector.store import Store
+from logboom.format.ids import is_name
+from logboom.format.tree import RUNS
+
+TICK_S = 0.5
+_RETRIES = 20
+log = logging.getLogger(__name__)
+
+
+class Caretaker:
+    """Looks after the runs of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def run(self) -> None:
+        """Restore every run of the tree, and let time pass, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._restore_all())
+            while True:
+                self._store.tick()
+                await asyncio.sleep(TICK_S)
+
+    async def _restore_all(self) -> None:
+        names = await asyncio.to_thread(self._store.storage.names, RUNS)
+        for name in filter(is_name, names):
+            for _ in range(_RETRIES):
+                try:
+                    await self._store.restore(name)
+                    break
+                except (OSError, StoreInTrouble) as error:
+                    log.warning("run %s cannot be opened now: %s", name, error)
+                except Exception as error:  # one broken run must not end all others' care
+                    log.error("run %s cannot be opened: %s", name, error or repr(error))
+                    break
+                await asyncio.sleep(TICK_S)
