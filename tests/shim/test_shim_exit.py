@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from shim.shim_processes import SHIM, environment, run_shim, shim_words
 from shim.shim_spools import the_driver, the_events, wait_for_ends
 
 from logboom.format.spans import Source
+from logboom.shim.rank import end_like
 
 pytestmark = pytest.mark.system
 
@@ -108,3 +111,12 @@ def test_words_without_a_command_are_a_usage_error() -> None:
         assert done.returncode == 2
         assert done.stderr.startswith(b"logboom: ")
         assert done.stderr.count(b"\n") == 1
+
+
+def test_our_own_death_of_a_signal_leaves_no_second_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = os.fork()
+    if pid == 0:
+        # Where it would die, it tells whether a core would be left (PR_GET_DUMPABLE).
+        monkeypatch.setattr(os, "kill", lambda *_: os._exit(ctypes.CDLL(None).prctl(3)))
+        end_like(signal.SIGSEGV)
+    assert os.waitpid(pid, 0)[1] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from shim.shim_spools import the_driver, the_events, wait_for, wait_for_ends
 
 from launchers import lacking
 from logboom.format.spans import Source
+from logboom.shim.room import NO_ROOM, refusal
 
 pytestmark = pytest.mark.system
 
@@ -142,3 +144,9 @@ def test_where_the_disk_is_full_at_start_the_command_runs_as_without_us(small_di
     assert (done.returncode, done.stdout) == (5, b"out\n")
     assert done.stderr.startswith(b"logboom: ")
     assert done.stderr.count(b"\n") == 1
+
+
+def test_a_limit_of_file_size_is_not_called_a_full_disk() -> None:
+    told = {number: refusal(OSError(number, "")) for number in NO_ROOM}
+    assert "ulimit -f" in told.pop(errno.EFBIG)
+    assert all(text.startswith("spool full, ") for text in told.values())

@@ -74,6 +74,11 @@ def test_under_torchrun_there_is_no_launch_mark_whoever_started_it() -> None:
     assert _names(TORCHRUN | {"LOGBOOM_LAUNCH_MARK": "m"}).launch_mark == ""
 
 
+def test_a_mark_of_any_bytes_can_be_stored() -> None:
+    assert _names(OPENMPI | {"LOGBOOM_LAUNCH_MARK": "m\udcff"}).launch_mark == "m\ufffd"
+    assert _names(OPENMPI | {"PMIX_NAMESPACE": "m\udcff"}, run_id="r").launch_mark == "m\ufffd"
+
+
 def test_the_mark_of_our_wrapper_goes_first() -> None:
     assert _names(OPENMPI | {"LOGBOOM_LAUNCH_MARK": "m"}).launch_mark == "m"
 
@@ -115,6 +120,30 @@ def test_an_unknown_flag_is_trouble_where_the_command_is_clear() -> None:
     assert words.command == ["cmd"]
     with pytest.raises(UsageError, match="--what"):
         split_words(["--what", "7", "cmd"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--nmae=x", "--run-id", "R", "sh", "-c", "true", "--", "echo", "WRONG"],
+        ["--nmae", "x", "sh", "-c", "true", "--", "echo", "WRONG"],
+        ["--nmae", "x", "-v", "--", "echo", "WRONG"],
+        ["--run-id", "--nmae=x", "sh", "--", "echo", "WRONG"],
+    ],
+)
+def test_a_separator_of_the_commands_own_is_never_taken_for_ours(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="no -- ends our arguments"):
+        split_words(words)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--nmae=x", "--run-id", "R"], ["--nmae", "x", "--rank=1"], ["--rank", "--nmae"], ["--rank"]],
+)
+def test_our_own_separator_is_found_whatever_the_flags(flags: list[str]) -> None:
+    words = split_words([*flags, "--", "sh", "-c", "true", "--", "x"])
+    assert words.command == ["sh", "-c", "true", "--", "x"]
+    assert words.trouble.startswith("argument --")
 
 
 def test_a_flag_goes_before_its_variable() -> None:

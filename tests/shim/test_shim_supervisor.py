@@ -6,11 +6,18 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from logboom.format.stream import Kind, StreamAttributes
 from logboom.shim.board import Board, Field
+from logboom.shim.folder import Folder
+from logboom.shim.place import open_spool
+from logboom.shim.room import Limits
 from logboom.shim.settings import PATIENCE_S, REAP_S
+from logboom.shim.shim import Shim, make_equipment
+from logboom.shim.starter import Starter
 from logboom.shim.supervisor import State, Supervisor
 
 pytestmark = pytest.mark.system
@@ -76,3 +83,28 @@ def test_where_no_recorder_can_be_had_the_pipes_are_emptied_and_counted() -> Non
     assert _look_until(supervisor, lambda: board[Field.SHIM_LOST] == 1500) < PATIENCE_S
     os.close(out)
     os.close(into)
+
+
+def test_a_recorder_that_cannot_be_forked_costs_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = open_spool(str(tmp_path / "spool"))
+    made = [
+        Folder(spool, StreamAttributes(letter * 32, kind, "r", process="c" * 32))
+        for letter, kind in (("a", Kind.DRIVER), ("b", Kind.EVENTS))
+    ]
+    kit = make_equipment(spool, made[0], made[1], Limits(1, 1, 0), 0, (True, True))
+    shim = Shim(kit, ["true"], {}, Starter(spool, "", {}))
+
+    def fork() -> int:
+        raise BlockingIOError("no process to be had")
+
+    monkeypatch.setattr(os, "fork", fork)
+    supervisor = Supervisor(kit.board, kit.outs, shim._fork_recorder)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(5):
+        supervisor.look(1000.0 * (number + 1))
+    assert kit.board[Field.RECORDERS] == 5
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert supervisor.is_hopeless(6000.0)
+    assert "no process to be had" in supervisor.why()

@@ -34,7 +34,8 @@ from logboom.format.tree import JOURNAL, RUNS, SPANS, spans_path
 
 _TRIES = 3  # a living stream may grow between two looks at it
 _LAG_S = 0.2  # what is derived follows its journal line within a commit
-_OF_A_PROCESS = {Kind.DRIVER: "its output", Kind.EVENTS: "what became of it"}
+_OUTPUT = frozenset([Kind.DRIVER, Kind.MPI, Kind.LAUNCHER])  # a process has one of these,
+_PARTS = ((_OUTPUT, "its output"), (frozenset([Kind.EVENTS]), "what became of it"))  # and events
 
 
 class Verdict(enum.IntEnum):
@@ -169,8 +170,9 @@ def _never_heard_of(ledger: Ledger) -> Iterator[Finding]:
             ranks.setdefault(placed.attempt, set()).add(attributes.rank)
             sizes[placed.attempt] = max(sizes.get(placed.attempt, 0), attributes.world_size)
     for process, found in kinds.items():
-        for kind, what in _OF_A_PROCESS.items():
-            if kind not in found and found & _OF_A_PROCESS.keys():
+        is_process = any(found & part for part, _ in _PARTS)
+        for part, what in _PARTS:
+            if is_process and not found & part:
                 yield Finding(f"process {process}", Verdict.INCOMPLETE, 0, f"{what} never came")
     for attempt, there in sorted(ranks.items()):
         missing = sorted(set(range(sizes[attempt])) - there)
