@@ -42,12 +42,25 @@ def _missing(name: str, command: Command, what: str) -> int:
     return 1
 
 
+def own_version() -> str:
+    """Return this distribution's version."""
+    try:
+        from importlib.metadata import version
+
+        return version("logboom")
+    except Exception:  # not installed, as in a checkout on PYTHONPATH
+        return "unknown"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``logboom COMMAND ARGS`` and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
         return 0 if words else 2
+    if words[0] == "--version":
+        print("logboom " + own_version())
+        return 0
     name, rest = words[0], words[1:]
     command = COMMANDS.get(name)
     if command is None:

@@ -128,7 +128,13 @@ async def _ship(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    return await shipper.run()
+    left = await shipper.run()
+    _log.info(
+        "delivered whole: %d streams, %s bytes",
+        shipper.delivered_streams,
+        f"{shipper.delivered_bytes:,}",
+    )
+    return left
 
 
 if __name__ == "__main__":

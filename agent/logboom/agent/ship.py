@@ -55,6 +55,7 @@ class Shipper:
         self._is_handling = False
         self._wake = asyncio.Event()
         self._left: w.Leave | None = None
+        self.delivered_streams = self.delivered_bytes = 0
         self._is_abandoned = False
         self._glance_at = self._look_at = self._moved_at = 0.0
 
@@ -290,6 +291,8 @@ class Shipper:
     def _(self, action: w.Retire) -> None:
         watched = self._watch.get(action.stream)
         if watched is not None:
+            self.delivered_streams += 1
+            self.delivered_bytes += watched.end.length if watched.end is not None else 0
             self._keeper.retire(watched.stream.place)
             self._watch.forget(action.stream)
 
