@@ -73,6 +73,10 @@ def test_settings_do_not_change_and_do_not_show_the_token(tmp_path: Path) -> Non
     file.write_text("of-file\n")
     assert read_token(load(AgentSettings, {"token_file": str(file)}, {})) == "of-file"
     assert read_token(settings) == "secret"
+    assert read_token(load(AgentSettings, {"token": "secret\n"}, {})) == "secret"
+    for token in ("se\ncret", "gehäim"):
+        with pytest.raises(UsageError, match="printable ASCII"):
+            read_token(load(AgentSettings, {"token": token}, {}))
     file.write_text("")
     with pytest.raises(UsageError, match="empty"):
         read_token(load(AgentSettings, {"token_file": str(file)}, {}))

@@ -133,13 +133,16 @@ def read_file(kind: type[Settings], path: str) -> dict[str, Any]:
 
 def read_token(settings: Settings) -> str:
     """Return the token, from its file if one is named. Raises ``UsageError``."""
-    if not settings.token_file:
-        return settings.token
-    try:
-        with open(settings.token_file, encoding="utf-8") as file:
-            token = file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"token file {settings.token_file} cannot be read: {error}") from error
-    if not token:
-        raise UsageError(f"token file {settings.token_file} is empty")
+    token, where = settings.token.strip(), f"{PREFIX}TOKEN"
+    if settings.token_file:
+        where = f"token file {settings.token_file}"
+        try:
+            with open(settings.token_file, encoding="utf-8") as file:
+                token = file.read().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{where} cannot be read: {error}") from error
+        if not token:
+            raise UsageError(f"{where} is empty")
+    if not (token.isascii() and (token.isprintable() or not token)):
+        raise UsageError(f"{where} holds what no header can carry", "use printable ASCII")
     return token

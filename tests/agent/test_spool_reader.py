@@ -404,3 +404,17 @@ def test_a_stream_that_vanished_and_came_back_is_found_anew(tmp_path: Path) -> N
     assert Vanished(writer.id) in watch.look()
     away.rename(writer.folder)
     assert [type(event) for event in watch.look()] == [Found, Looked]
+
+
+def test_more_streams_than_descriptors_allow_wait_for_their_turn(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    writers = [Writer(spool, rank=rank) for rank in range(5)]
+    watch = Watch(str(spool), PRIVATE, stream_limit=2)
+    seen: set[str] = set()
+    for _ in range(4):
+        found = {event.stream for event in watch.look() if isinstance(event, Found)}
+        assert len(watch) <= 2
+        seen |= found
+        for stream in found:
+            watch.forget(stream)
+    assert seen == {writer.id for writer in writers}

@@ -21,10 +21,13 @@ from logboom.agent.node import Node, Said, check_address, make_node
 from logboom.agent.session import Purpose
 from logboom.agent.ship import Shipper
 from logboom.agent.spool import Rights, SpoolError, check_spool
+from logboom.agent.watch import Watch
 from logboom.format.errors import LogboomError, UsageError
 from logboom.format.ids import check_name
 from logboom.settings import Parser, load, read_token
 
+DESCRIPTORS_A_STREAM = 5  # folder, newest segment and one that is read, each with its spans
+DESCRIPTORS_OF_OTHERS = 60  # gRPC dies where it gets none
 _log = logging.getLogger("logboom.agent")
 
 
@@ -77,12 +80,12 @@ def _run(settings: AgentSettings, flags: dict[str, Any]) -> int:
     try:
         node = make_node(spool, rights, said, settings.collector, os.urandom(16))
         write_holder(lock_fd, node.id, settings.collector)
-        _prepare()
+        stream_limit = _prepare()
         _log.info(
             "agent of node %s (%s) ships %s to %s", node.id, node.ip, spool, settings.collector
         )
-        custody.sweep(spool)
-        left = asyncio.run(_ship(settings, spool, rights, token, node))
+        custody.sweep(spool, rights)
+        left = asyncio.run(_ship(settings, spool, rights, token, node, stream_limit))
     finally:
         os.close(lock_fd)
     if left.text:
@@ -99,20 +102,30 @@ def _make_spool(spool: str) -> Rights:
     return check_spool(spool)
 
 
-def _prepare() -> None:
+def _prepare() -> int:
+    """Set up logging and descriptors; return how many streams can be watched at once."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:  # three descriptors a living stream
+    if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        hard = 1 << 20
+    return max(1, (hard - DESCRIPTORS_OF_OTHERS) // DESCRIPTORS_A_STREAM)
 
 
 async def _ship(
-    settings: AgentSettings, spool: str, rights: Rights, token: str, node: Node
+    settings: AgentSettings,
+    spool: str,
+    rights: Rights,
+    token: str,
+    node: Node,
+    stream_limit: int,
 ) -> words.Leave:
     purpose = Purpose(settings.until_drained, settings.leave_when_idle)
-    shipper = Shipper(spool, rights, settings.collector, token, node, purpose)
+    watch = Watch(spool, rights, stream_limit)
+    shipper = Shipper(watch, rights, settings.collector, token, node, purpose)
     is_stopping = False
 
     def stop(number: int) -> None:

@@ -246,14 +246,14 @@ def _rename(place: Place, target: str) -> bool:
     return True
 
 
-def sweep(spool: str) -> None:
-    """Remove what an agent that was killed left in ``gone/``."""
+def sweep(spool: str, rights: Rights) -> None:
+    """Have ``gone/`` before the disk is full, and remove what a killed agent left there."""
     gone = os.path.join(spool, GONE)
     try:
-        names = os.listdir(gone)
-    except FileNotFoundError:
-        return
-    for name in names:
+        _make_folder(gone, rights)
+    except OSError:
+        return  # a full disk already: it is made when something goes there
+    for name in os.listdir(gone):
         shutil.rmtree(os.path.join(gone, name), ignore_errors=True)
 
 

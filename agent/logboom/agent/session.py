@@ -83,7 +83,8 @@ class Session:
         self._leave_status = 0
         self._has_looked = self._asked_to_look = False
         self._unreadable = self._refused = 0
-        self._told_down = ""
+        self._told_down = ""  # why, until a connection has proven itself
+        self._is_told_up = False
 
     @property
     def outstanding_bytes(self) -> int:
@@ -152,13 +153,16 @@ class Session:
         self._window_bytes = event.window_bytes
         self._min_gap_s = event.min_gap_s
         self._next_batch = now
-        self._report("INFO", f"connected, as node {event.node_id} of store {event.store_id}")
-        self._told_down = ""
+        if not self._is_told_up:
+            self._report("INFO", f"connected, as node {event.node_id} of store {event.store_id}")
+            self._is_told_up = True
         for _ in range(FIRST_PINGS):
             self._ping(now)
 
     @_on.register
     def _(self, event: w.Ponged, now: float) -> None:
+        if self.phase is Phase.SHIPPING and not self._shipments:
+            self._come_up()
         self._clock.pong(event.sequence, event.unix_ns, event.node_unix_ns, now)
         if self.phase is Phase.MEASURING and not self._clock.is_waiting:
             self._step(Step.MEASURED)
@@ -239,6 +243,7 @@ class Session:
         shipment.turn(Turn.OPENED)
         self._opening -= 1
         self._backoff.succeed()
+        self._come_up()
         self._move(shipment, sent=event.durable_offset, acked=event.durable_offset)
         if event.durable_offset:
             self._out.append(w.Trim(shipment.stream, event.durable_offset))
@@ -489,6 +494,12 @@ class Session:
             level = "ERROR" if is_final else "WARNING"
             self._report(level, f"{reason}; what is unsent stays in the spool, trying again")
             self._told_down = reason
+
+    def _come_up(self) -> None:
+        """The connection does what it is for; the next trouble is news again."""
+        if self._told_down:
+            self._told_down = ""
+            self._report("INFO", "shipping again")
 
     def _ping(self, now: float) -> None:
         self._out.append(w.SendPing(self._clock.ping(now)))

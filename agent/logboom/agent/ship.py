@@ -38,12 +38,12 @@ class Shipper:
     """Runs one agent until it leaves. ``stop`` may be called once, then ``abandon``."""
 
     def __init__(
-        self, spool: str, rights: Rights, address: str, token: str, node: Node, purpose: Purpose
+        self, watch: Watch, rights: Rights, address: str, token: str, node: Node, purpose: Purpose
     ) -> None:
         self._address = address
         self._token = token
         self._node = node
-        self._watch = Watch(spool, rights)
+        self._watch = watch
         self._rights = rights
         self._keeper = Keeper(rights)
         self._session = Session(purpose, random.random, time.monotonic())

@@ -39,8 +39,11 @@ class Watched:
 class Watch:
     """Knows the streams of one spool. Not to be used from two threads."""
 
-    def __init__(self, spool: str, rights: Rights) -> None:
+    def __init__(self, spool: str, rights: Rights, stream_limit: int = 1 << 20) -> None:
+        """``stream_limit``: how many are watched at once; others wait until one has gone."""
         self._spool = spool
+        self._stream_limit = stream_limit
+        self._is_limit_told = False
         self._rights = rights
         self._living: dict[str, Watched] = {}
         self._streams: dict[str, Watched] = {}
@@ -155,7 +158,20 @@ class Watch:
             known = name[-32:]
             if known in self._streams or known in self._passed or parse_folder_name(name) is None:
                 continue
+            if len(self._streams) >= self._stream_limit:
+                self._changed[run_id] = -1
+                self._tell_limit()
+                return
             self._meet(Place(self._spool, RUNS, run_id, name), events)
+
+    def _tell_limit(self) -> None:
+        if not self._is_limit_told:
+            self._is_limit_told = True
+            _log.warning(
+                "%d streams are as many as the limit of open files allows at once; the others wait "
+                "in the spool; raise it: ulimit -n",
+                self._stream_limit,
+            )
 
     def _meet(self, place: Place, events: list[w.FromSpool]) -> None:
         try:
