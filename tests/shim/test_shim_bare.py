@@ -39,6 +39,19 @@ def test_a_module_of_the_jobs_that_is_named_like_one_of_pythons(
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.parametrize("separator", [["--"], []])
+def test_where_not_even_flags_can_be_read_the_command_is_found(
+    tmp_path: Path, separator: list[str]
+) -> None:
+    (tmp_path / "typing.py").write_text("raise RuntimeError('mine')")
+    words = [*SHIM, "--no-tee", "--rank=1", "--name", "n", *separator, *COMMAND]
+    more = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *(p for p in sys.path if p)])}
+    done = subprocess.run(
+        words, env=environment(more), capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (5, b"out\n")
+
+
 def test_few_descriptors_mean_a_whole_record_or_one_line(tmp_path: Path) -> None:
     recorded = []
     for number in range(6, 32):

@@ -5,6 +5,8 @@ Law
     * A status is there when ``ENDED_NS`` is not 0; the words it speaks of are written before.
     * ``IN_HAND`` is set before bytes are read into memory and cleared after they were written or
       counted, so that a recorder's successor knows what its death may have cost.
+    * What a successor may have to finish stands here as the value after it (``LOST_BEFORE`` and
+      what was lost, ``MARKING_TO``), never as a sum to be added: done twice, it is the same.
 """
 
 from __future__ import annotations
@@ -38,6 +40,10 @@ class Field(enum.IntEnum):
     IN_HAND = 17
     IN_HAND_AT = 18  # the stream's length when they were taken in hand
     LOSING = 19  # 1: those in hand are to be counted, not written
+    LOST_BEFORE = 20  # LOST when they were taken in hand
+    MARKING_TO = 21  # MARKED, once the marker being written is whole
+    MARKING_END = 22  # the stream's length then
+    FAILED_ERRNO = 23  # of the error that ended the last recorder
 
 
 class Board:

@@ -8,6 +8,7 @@ numbers, so it does not help to close those three).
 from __future__ import annotations
 
 import os
+import select
 from typing import Iterable
 
 
@@ -44,7 +45,10 @@ def close_all_but(kept: Iterable[int]) -> None:
 
 def point_to_null(numbers: Iterable[int]) -> None:
     """Put /dev/null at these numbers, whatever is there."""
-    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+    except OSError:
+        null = os.open("/", os.O_RDONLY | os.O_DIRECTORY)  # takes no byte and gives none either
     wanted = tuple(numbers)
     for number in wanted:
         if number != null:
@@ -53,3 +57,19 @@ def point_to_null(numbers: Iterable[int]) -> None:
         os.set_inheritable(null, True)
     else:
         os.close(null)
+
+
+def is_readable(fd: int, seconds: float) -> bool:
+    """Wait until a descriptor, whatever its number, has something to read or its writer is gone."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0, int(seconds * 1000))))
+
+
+def open_anew(folder: int) -> int:
+    """Open a folder's descriptor once more, for listing it.
+
+    One that processes share has one place within the listing, and whoever is killed while listing
+    leaves it at the end: the next to list would find nothing.
+    """
+    return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)

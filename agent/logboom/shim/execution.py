@@ -1,32 +1,55 @@
-"""Execution: become the command as a launcher would have started it, or end as it ended.
+"""Execution: become the command as a launcher would have started it.
 
 Law
-    * The command finds signals as we found them. Python ignores SIGPIPE and SIGXFSZ and catches
-      SIGINT: these go back to their defaults (SIGINT only if it was not ignored).
+    * The command finds signals as we found them, but two. Python ignores SIGPIPE and SIGXFSZ
+      before we run, so that nobody can tell whether they were ignored before: the command gets
+      their defaults. SIGINT, which Python catches, goes back to its default if it was not ignored.
     * The environment is the one we got. Python's own addition (LC_CTYPE in a C locale) is
       taken out again.
     * 127 where the command was not found, 126 where it could not be run, as a shell has it.
-    * Death by a signal is passed on by dying of that signal; our own core dump is switched off.
+    * The standard modules used here are few: the command runs even where others are broken.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import resource
 import signal
-from typing import Mapping, NoReturn
+from typing import Iterable, Mapping, NamedTuple
 
 SIGNALS_OF_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def restore_signals(mask: set[int]) -> None:
-    """Give dispositions and mask back as they were before Python and we changed them."""
+class FoundSignals(NamedTuple):
+    """How we found what we change of signals."""
+
+    mask: frozenset[int]
+    is_sigchld_ignored: bool
+
+    def give_back(self) -> None:
+        """Have it again as we found it."""
+        if self.is_sigchld_ignored:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+
+def take_signals(blocked: Iterable[int]) -> FoundSignals:
+    """Block signals, and have the kernel keep our children for us to reap."""
+    found = FoundSignals(
+        frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, blocked)),
+        signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN,
+    )
+    if found.is_sigchld_ignored:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return found
+
+
+def restore_signals() -> None:
+    """Give the dispositions back that Python changed."""
     for number in SIGNALS_OF_PYTHON:
         signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def inherited_environment() -> dict[bytes, bytes]:
@@ -83,22 +106,3 @@ def complain(fd: int, command: list[str], failure: OSError) -> None:
         os.write(fd, text.encode("utf-8", "surrogateescape"))
     except OSError:
         pass  # nobody there to read it
-
-
-def end_like(status: int) -> NoReturn:
-    """End this process as the wait status says another one ended."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-            resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
-        except (OSError, ValueError):
-            pass  # a second core file is no reason to end otherwise
-        try:
-            signal.signal(number, signal.SIG_DFL)
-        except (OSError, ValueError):
-            pass  # SIGKILL has no other
-        os.kill(os.getpid(), number)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
-        os._exit(128 + number)  # only as PID 1, which a signal cannot end
-    os._exit(os.WEXITSTATUS(status))

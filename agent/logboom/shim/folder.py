@@ -9,7 +9,8 @@ from typing import Callable
 
 from logboom.format.spool import RUNS, STREAM_JSON, STREAM_LOCK, folder_name
 from logboom.format.stream import StreamAttributes, encode_attributes
-from logboom.shim.place import Rights, Spool, check_owner
+from logboom.shim.descriptors import open_anew
+from logboom.shim.place import Rights, Spool, check_owner, open_spool
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -47,14 +48,12 @@ class Folder:
 
     def unmake(self) -> None:
         """Remove what ``make`` made, as far as it goes: the command runs unrecorded."""
-        try:
-            for name in os.listdir(self.fd):
-                os.unlink(name, dir_fd=self.fd)
-            run = os.open("%s/%s" % (RUNS, self.attributes.run_id), _FOLDER, dir_fd=self._spool.fd)
-            os.rmdir(folder_name(self.attributes), dir_fd=run)
-            os.close(run)
-        except OSError:
-            pass  # a folder without stream.json is not a stream
+        run = "%s/%s" % (RUNS, self.attributes.run_id)
+        stream = "%s/%s" % (run, folder_name(self.attributes))
+        for name in (STREAM_JSON, STREAM_JSON + ".tmp", STREAM_LOCK):
+            _try_to(os.unlink, "%s/%s" % (stream, name), self._spool.fd)
+        _try_to(os.rmdir, stream, self._spool.fd)
+        _try_to(os.rmdir, run, self._spool.fd)  # unless another stream is in it
 
     def has_vanished(self) -> bool:
         """Say whether somebody removed the folder (renaming it is no removal)."""
@@ -62,6 +61,10 @@ class Folder:
 
     def make_again(self) -> None:
         """Make a folder that vanished anew: for the one writer that lives."""
+        if os.fstat(self._spool.fd).st_nlink == 0:  # the whole spool was removed
+            again = open_spool(self._spool.path)
+            os.dup2(again.fd, self._spool.fd, inheritable=False)
+            os.close(again.fd)
         for fd in (self.fd, self.lock_fd):
             os.close(fd)
         self.make()
@@ -88,8 +91,22 @@ class Folder:
 
     def offsets(self, parse: Callable[[str], int | None]) -> list[int]:
         """Return the offsets that ``parse`` finds in the names of the folder, in order."""
-        found = (parse(name) for name in os.listdir(self.fd))
+        found = (parse(name) for name in self._names())
         return sorted(offset for offset in found if offset is not None)
+
+    def _names(self) -> list[str]:
+        fd = open_anew(self.fd)
+        try:
+            return os.listdir(fd)
+        finally:
+            os.close(fd)
+
+
+def _try_to(remove: Callable[..., None], path: str, folder_fd: int) -> None:
+    try:
+        remove(path, dir_fd=folder_fd)
+    except OSError:
+        pass  # not there, or not ours to remove; a folder without stream.json is not a stream
 
 
 def _set_mode(fd: int, rights: Rights) -> None:

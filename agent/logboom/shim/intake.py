@@ -7,8 +7,8 @@ Law
       too: a pipe is locked while its bytes go to a file, and a disk that hangs would hold up the
       process's own write, and the shim that wants to empty the pipe for it.
     * The stage holds bytes of one source at a time, and ``Field.STAGED_SOURCE`` says whose.
-    * Where ``splice`` to the file is refused, bytes are read and written, and a killed recorder's
-      loss is counted (``loss.HandCheck``).
+    * Where ``splice`` is refused (a file system, a seccomp filter), bytes are read and written,
+      and a killed recorder's loss is counted (``loss.HandCheck``).
 """
 
 from __future__ import annotations
@@ -28,19 +28,28 @@ class Intake:
     """Moves bytes. Raises ``OSError`` where the disk refuses them; none is lost by that."""
 
     def __init__(
-        self, board: Board, pipes: tuple[int, int], stage: tuple[int, int], segments: Segments
+        self,
+        board: Board,
+        pipes: tuple[int, int],
+        stage: tuple[int, int],
+        look: tuple[int, int],
+        segments: Segments,
     ) -> None:
+        """``stage`` and ``look`` (to look ahead) are pipes that all recorders share, one by one."""
         self.segments = segments
         self._board = board
         self._pipes = pipes
         self._stage_out, self._stage_in = stage
+        self._look_out, self._look_in = look
         self._hand = HandCheck(board)
         self._held = b""  # read, and not yet written: only where splice is refused
         self._marker = b""
         self._has_begun_marker = False
         self._marked = 0
-        self._can_splice = True
-        self._look: tuple[int, int] | None = None
+        self._can_splice = True  # from the stage
+        self._can_stage = True  # by splice
+        while left := kernel.bytes_waiting(self._look_out):
+            os.read(self._look_out, left)  # a predecessor died while it looked
         self.staged = kernel.bytes_waiting(self._stage_out)
         self._hand.settle(self.staged, segments.length)
 
@@ -56,26 +65,30 @@ class Intake:
 
     def line_end(self, source: Source) -> int:
         """Return how many bytes go up to the last line end in sight; 0: none is in sight."""
-        if self._look is None:
-            self._look = os.pipe()
         try:
-            count = kernel.tee(self._pipes[source], self._look[1], STAGE_BYTES)
+            count = kernel.tee(self._pipes[source], self._look_in, STAGE_BYTES)
         except OSError:
             return 0
         sight = b""
         while len(sight) < count:
-            sight += os.read(self._look[0], count - len(sight))
+            sight += os.read(self._look_out, count - len(sight))
         return sight.rfind(b"\n") + 1
 
     def stage(self, source: Source, limit: int) -> int:
         """Take up to ``limit`` bytes of a pipe into the empty stage. Returns how many."""
         self._board[Field.STAGED_SOURCE] = source
-        try:
-            self.staged = kernel.splice_to_pipe(self._pipes[source], self._stage_in, limit)
-        except OSError as error:
-            if error.errno != errno.EAGAIN:
-                raise
-            self.staged = 0
+        if self._can_stage:
+            try:
+                self.staged = kernel.splice_to_pipe(self._pipes[source], self._stage_in, limit)
+                return self.staged
+            except OSError as error:
+                if error.errno == errno.EAGAIN:
+                    return 0
+                self._can_stage = False  # whatever the reason: reading will meet a real one too
+        count = min(limit, self.waiting(source), kernel.pipe_size(self._stage_in))
+        self._hand.take(count, self.segments.length, is_lost=False)
+        self.staged = os.write(self._stage_in, os.read(self._pipes[source], count)) if count else 0
+        self._hand.release()
         return self.staged
 
     def flush(self, boot_ns: int) -> None:
@@ -99,13 +112,13 @@ class Intake:
 
     def drop(self) -> int:
         """Take what is staged out of the way and count it as lost. Returns how many bytes."""
-        count = len(self._held)
+        count = len(self._held)  # taken in hand when they were read
         self._held = b""
         if self.staged:
             self._hand.take(self.staged, self.segments.length, is_lost=True)
-            count += self._empty_stage()
-        self._board.add(Field.LOST, count)
-        self._hand.release()
+            count = self._empty_stage()
+        if count:
+            self._hand.lose(count)
         return count
 
     def mark(self, boot_ns: int, why: str) -> int:
@@ -115,13 +128,18 @@ class Intake:
             if not self._marked:
                 return 0
             self._marker = marker(self._marked, why, self.segments.ends_within_line())
+            # A successor does not write again what it finds written. A marker that death cut
+            # short is written again, whole: then the stream says too much, never too little.
+            end = self.segments.length + len(self._marker)
+            self._board[Field.MARKING_END] = end
+            self._board[Field.MARKING_TO] = self._board[Field.MARKED] + self._marked
         while self._marker:
             room = self.segments.prepare(Source.LOST, boot_ns)
             written = self.segments.write(self._marker[:room])
             self._marker = self._marker[written:]
             self._has_begun_marker = bool(self._marker)
             self._board[Field.LENGTH] = self.segments.length
-        self._board.add(Field.MARKED, self._marked)
+        self._board[Field.MARKED] = self._board[Field.MARKING_TO]
         return self._marked
 
     def _empty_stage(self) -> int:

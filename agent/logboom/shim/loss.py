@@ -21,27 +21,36 @@ def unmarked_bytes(board: Board) -> int:
 class HandCheck:
     """Bytes that are read into memory: a killed recorder's successor learns what became of them.
 
-    ``splice`` needs none of this; it is for counting what is dropped, and for file systems that
-    refuse ``splice``. Bytes are always taken from the stage, all that it holds.
+    ``splice`` needs none of this; it is for counting what is dropped, and for where ``splice`` is
+    refused. A death between two of these steps may count bytes as lost that are there all the
+    same, never the other way: nothing is lost silently.
     """
 
     def __init__(self, board: Board) -> None:
         self._board = board
 
     def take(self, count: int, length: int, is_lost: bool) -> None:
-        """Say that ``count`` bytes, all that the stage holds, are about to be read."""
+        """Say that ``count`` bytes are about to be read from where they wait."""
         self._board[Field.IN_HAND_AT] = length
         self._board[Field.LOSING] = int(is_lost)
+        self._board[Field.LOST_BEFORE] = self._board[Field.LOST]
         self._board[Field.IN_HAND] = count
 
     def release(self) -> None:
-        """Say that they were written or counted."""
+        """Say that they were written, or put where they wait again."""
         self._board[Field.IN_HAND] = 0
 
-    def settle(self, staged: int, length: int) -> None:
-        """Count what a predecessor had in hand when it died."""
-        count = self._board[Field.IN_HAND]
-        if count and staged < count:  # it had read them
-            arrived = 0 if self._board[Field.LOSING] else length - self._board[Field.IN_HAND_AT]
-            self._board.add(Field.LOST, max(0, count - arrived))
+    def lose(self, count: int) -> None:
+        """Count ``count`` of them as lost and release the rest."""
+        self._board[Field.LOST] = self._board[Field.LOST_BEFORE] + count
         self.release()
+
+    def settle(self, staged: int, length: int) -> None:
+        """Count what a predecessor had in hand when it died, unless ``staged`` holds it."""
+        board = self._board
+        count = board[Field.IN_HAND]
+        if count:
+            arrived = 0 if board[Field.LOSING] else max(0, length - board[Field.IN_HAND_AT])
+            self.lose(max(0, count - staged - arrived))
+        if board[Field.MARKING_TO] > board[Field.MARKED] and length >= board[Field.MARKING_END]:
+            board[Field.MARKED] = board[Field.MARKING_TO]  # its marker was written whole

@@ -120,16 +120,18 @@ def find_launch_mark(place: Place | None, env: Mapping[str, str]) -> str:
     if launcher == "torchrun" or "TORCHELASTIC_RUN_ID" in env:
         return ""
     if env.get(LAUNCH_MARK):
-        return env[LAUNCH_MARK][:200]
+        return printable(env[LAUNCH_MARK])[:200]
     if launcher == "slurm":
-        return "slurm-%s.%s.%s" % (
-            env.get("SLURM_JOB_ID", ""),
-            env.get("SLURM_STEP_ID", ""),
-            env.get("SLURM_RESTART_COUNT") or "0",
-        )
+        job, step = env.get("SLURM_JOB_ID", ""), env.get("SLURM_STEP_ID", "")
+        return printable("slurm-%s.%s.%s" % (job, step, env.get("SLURM_RESTART_COUNT") or "0"))
     if launcher == "hydra":
         return ""  # it says nothing, and a PMIX_NAMESPACE here is some outer launcher's
-    return env.get("PMIX_NAMESPACE", "")[:200]
+    return printable(env.get("PMIX_NAMESPACE", ""))[:200]
+
+
+def printable(text: str) -> str:
+    """Return a word of the system's as text that can be stored, whatever bytes it was."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _is_slurm_step(env: Mapping[str, str]) -> bool:

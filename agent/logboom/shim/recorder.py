@@ -23,7 +23,7 @@ from logboom.shim.board import Board, Field
 from logboom.shim.eventlog import CANNOT_RUN, EXITED, STARTED, EventLog, outcome
 from logboom.shim.intake import Intake
 from logboom.shim.loss import NO_RECORDER, unmarked_bytes
-from logboom.shim.room import NO_ROOM, Room
+from logboom.shim.room import NO_ROOM, Room, refusal
 from logboom.shim.segments import Segments
 from logboom.shim.settings import (
     END_S,
@@ -53,6 +53,7 @@ class Recorder:
         board: Board,
         pipes: tuple[int, int],
         stage: tuple[int, int],
+        look: tuple[int, int],
         shim: tuple[int, int],
         driver: Segments,
         events: Segments,
@@ -65,7 +66,7 @@ class Recorder:
         ``about``: the fields of the process's ``started``.
         """
         self._board = board
-        self._intake = Intake(board, pipes, stage, driver)
+        self._intake = Intake(board, pipes, stage, look, driver)
         self._log = EventLog(events, board)
         self._room = room
         self._about = about
@@ -236,7 +237,7 @@ class Recorder:
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            why = "spool full, %s" % os.strerror(error.errno).lower()
+            why = refusal(error)
         self._why = why
         return False
 
@@ -284,7 +285,9 @@ class Recorder:
 
     def _keep_place(self) -> None:
         for stream in (self._driver, self._events):
-            if stream.folder.has_vanished():
-                stream.make_again()
-                if stream is self._driver:
-                    self._room.move_to(stream.folder.fd)
+            removed = stream.keep_place()
+            if removed:
+                kind = stream.folder.attributes.kind.value
+                what = "the %s of %s was removed" % (removed, kind)
+                self._room.move_to(self._driver.folder.fd)
+                self.say("%s; the stream goes on at byte %d in a new one" % (what, stream.length))

@@ -15,6 +15,7 @@ import errno
 import os
 
 from logboom.format.spool import OWN, SEGMENT
+from logboom.shim.descriptors import open_anew
 from logboom.shim.settings import ROOM_CHECK_S, USE_CHECK_BYTES, USE_CHECK_S
 
 NO_ROOM = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
@@ -68,7 +69,7 @@ class Room:
     def _overuse(self, was_full: bool) -> str:
         margin = _MARGIN_BYTES if was_full else 0
         limit = self._limits.stream_bytes
-        if _use(self._folder_fd) + min(margin, limit // _MARGIN_SHARE) >= limit:
+        if _use_of_stream(self._folder_fd) + min(margin, limit // _MARGIN_SHARE) >= limit:
             return f"spool full, this stream has its {limit:,} bytes"
         limit = self._limits.spool_bytes
         if _use(self._spool_path) + min(margin, limit // _MARGIN_SHARE) >= limit:
@@ -87,6 +88,24 @@ def full_disk(fd: int, free_percent: int, was_full: bool = False) -> str:
             return "spool full, no space left on the disk"
         return "spool full, less than %d %% of the disk is free" % free_percent
     return ""
+
+
+def refusal(error: OSError) -> str:
+    """Return why a disk took no more, for an error in ``NO_ROOM``."""
+    if error.errno == errno.EFBIG:
+        return "no file may grow any more here (ulimit -f)"
+    return "spool full, %s" % os.strerror(error.errno or 0).lower()
+
+
+def _use_of_stream(folder_fd: int) -> int:
+    try:
+        fd = open_anew(folder_fd)
+    except OSError:
+        return 0
+    try:
+        return _use(fd)
+    finally:
+        os.close(fd)
 
 
 def _use(root: int | str) -> int:

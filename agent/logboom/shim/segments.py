@@ -6,6 +6,8 @@ Law
     * A segment's spans file, with a span at the segment's start, is there before the segment.
     * Opening cuts a broken last span record, never a data byte.
     * A segment is not opened O_APPEND: ``splice`` would refuse it.
+    * Segments begin at whole blocks. The exception is the first after somebody removed the newest
+      one, or the folder: it begins where the stream is.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class Segments:
     """The writing end of a stream. ``length`` is the stream's, in bytes."""
 
     def __init__(self, folder: Folder, known_length: int) -> None:
-        """``known_length``: what is known of the stream where the folder holds no segment."""
+        """``known_length``: what is known of the stream; the folder may hold more."""
         self.folder = folder
         self.length = known_length
         self._data_fd = -1
@@ -34,10 +36,9 @@ class Segments:
         self._spans_length = 0
         self._start = 0
         self._span: Span | None = None
-        starts = folder.offsets(lambda name: parse_offset_name(name, SEGMENT))
-        if starts:
-            self._open(starts[-1])
-            self.length = starts[-1] + os.fstat(self._data_fd).st_size
+        if folder.has_vanished():
+            folder.make_again()  # or take the one that a predecessor made
+        self._go_on()
 
     def prepare(self, source: Source, boot_ns: int) -> int:
         """Have room for bytes of ``source`` and their span written; return how many may come."""
@@ -74,23 +75,37 @@ class Segments:
             return b""
         return os.pread(self._data_fd, self.length - self._start, 0)
 
-    def make_again(self) -> None:
-        """Go on in a new folder, since the old one was removed."""
-        self.folder.make_again()
-        self._close()
+    def keep_place(self) -> str:
+        """Where somebody removed folder or newest segment, go on in a new one; say it, or ""."""
+        if self.folder.has_vanished():
+            self._close()
+            self.folder.make_again()
+            self._go_on()
+            return "folder"
+        if self._data_fd >= 0 and os.fstat(self._data_fd).st_nlink == 0:
+            self._close()
+            return "newest segment"
+        return ""
+
+    def _go_on(self) -> None:
+        """Find the stream's end in the folder."""
+        starts = self.folder.offsets(lambda name: parse_offset_name(name, SEGMENT))
+        if starts:
+            self._open(starts[-1], 0)
+            length = starts[-1] + os.fstat(self._data_fd).st_size
+            if length >= self.length:
+                self.length = length
+            else:
+                self._close()  # it is not the newest: that one was removed
 
     def _is_used(self) -> bool:
         return self.length > self._start
 
     def _begin(self, span: Span) -> None:
         self._close()
-        try:
-            self._open_spans(span.offset)
-        except FileNotFoundError:
-            self.make_again()
-            self._open_spans(span.offset)
+        self._open_spans(span.offset)
         self._write_span(span)
-        self._open(span.offset)
+        self._open(span.offset, os.O_CREAT | os.O_EXCL)  # bytes that are there stay
 
     def _open_spans(self, start: int) -> None:
         fd = self.folder.open(offset_name(start, SPANS), os.O_RDWR | os.O_CREAT)
@@ -100,10 +115,10 @@ class Segments:
             os.ftruncate(fd, self._spans_length)
         self._spans_fd = fd
 
-    def _open(self, start: int) -> None:
+    def _open(self, start: int, flags: int) -> None:
         if self._spans_fd < 0:
             self._open_spans(start)
-        self._data_fd = self.folder.open(offset_name(start, SEGMENT), os.O_RDWR | os.O_CREAT)
+        self._data_fd = self.folder.open(offset_name(start, SEGMENT), os.O_RDWR | flags)
         self._start = start
 
     def _write_span(self, span: Span) -> None:

@@ -112,7 +112,8 @@ class Words(NamedTuple):
 def split_words(argv: Sequence[str]) -> Words:
     """Take the command line apart. Raises ``UsageError`` where no command can be told.
 
-    A flag that we do not know is trouble, not an error, where a ``--`` shows the command.
+    A flag that we do not know is trouble, not an error, where ``--`` ends the flags: where all
+    between could be a flag of ours. Any other ``--`` is one of the command's own words.
     """
     flags: dict[str, str] = {}
     trouble = ""
@@ -123,6 +124,8 @@ def split_words(argv: Sequence[str]) -> Words:
         if word == "--":
             at += 1
             break
+        if trouble and not word.startswith("--"):
+            raise UsageError("%s, and no -- ends our arguments" % trouble, USAGE)
         if not word.startswith("-"):
             break
         if word in ("-h", "--help"):
@@ -132,21 +135,24 @@ def split_words(argv: Sequence[str]) -> Words:
             wants_tee = word == "--tee"
         elif flag in _FLAGS and equals:
             flags[_FLAGS[flag]] = value
-        elif flag in _FLAGS and at + 1 < len(argv) and argv[at + 1] != "--":
+        elif flag in _FLAGS and _is_value(argv, at + 1):
             at += 1
             flags[_FLAGS[flag]] = argv[at]
         else:
             what = "needs a value" if flag in _FLAGS else "is not one we know"
+            trouble = trouble or "argument %s %s" % (word, what)
             if "--" not in argv[at:]:
-                raise UsageError("argument %s %s" % (word, what), USAGE)
-            trouble = "argument %s %s" % (word, what)
-            at = list(argv).index("--", at) + 1
-            break
+                raise UsageError(trouble, USAGE)
+            at += not equals and _is_value(argv, at + 1)
         at += 1
     command = list(argv[at:])
     if not command:
         raise UsageError("there is no command", USAGE)
     return Words(flags, command, trouble, wants_tee, False)
+
+
+def _is_value(argv: Sequence[str], at: int) -> bool:
+    return at < len(argv) and not argv[at].startswith("--")
 
 
 def make_settings(flags: Mapping[str, str], env: Mapping[str, str], wants_tee: bool) -> Settings:

@@ -70,7 +70,10 @@ class Starter:
         except OSError:
             return  # the next look tries again
         if pid:
-            os.waitpid(pid, 0)
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass  # reaped by somebody else in this process
             return
         try:
             os.setsid()
@@ -84,7 +87,7 @@ class Starter:
         env = dict(self._env)
         if env.get(b"PYTHONPATH"):  # its entries may be relative to the job's folder
             entries = env[b"PYTHONPATH"].split(b":")
-            env[b"PYTHONPATH"] = b":".join(os.path.abspath(e) if e else e for e in entries)
+            env[b"PYTHONPATH"] = b":".join(map(absolute, entries))
         words = [
             python, "-m", "logboom.command", "agent", "--spool", self._spool.path,
             "--collector", self._collector, "--leave-when-idle",
@@ -98,8 +101,17 @@ class Starter:
                 signal.signal(number, signal.SIG_DFL)
             except (OSError, ValueError):
                 pass  # SIGKILL, SIGSTOP, and those that the C library keeps
-        restore_signals(set())
+        restore_signals()
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execve(python, words, env)
+
+
+def absolute(path: bytes) -> bytes:
+    """Return a path seen from the root, as far as there is a way to it."""
+    try:
+        return os.path.abspath(path) if path else path
+    except OSError:
+        return path  # the job's folder was removed: nobody finds it
 
 
 def leave_binding() -> None:
@@ -108,6 +120,11 @@ def leave_binding() -> None:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
     except OSError:
         pass
+    leave_soft_limits()
+
+
+def leave_soft_limits() -> None:
+    """Leave the rank's soft limits for the hard ones: they are meant for what it does."""
     for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CPU):
         try:
             hard = resource.getrlimit(limit)[1]

@@ -30,6 +30,13 @@ from logboom.shim.settings import (
 )
 
 
+def describe(status: int) -> str:
+    """Return a wait status in words."""
+    if os.WIFSIGNALED(status):
+        return "signal %d" % os.WTERMSIG(status)
+    return "exit status %d" % os.WEXITSTATUS(status)
+
+
 class State(enum.Enum):
     """Of the recorder."""
 
@@ -59,17 +66,41 @@ class Supervisor:
         self._is_hopeless = False
         self._deaths = 0  # of their own, since bytes were moved
         self._is_owed = False
+        self._refusal = ""  # why none could be started
 
     def start(self, now: float) -> None:
         """Start a recorder. Raises ``OSError`` where no process can be made."""
         self._board.add(Field.RECORDERS, 1)
-        self._pid = self._fork_recorder()
+        try:
+            self._pid = self._fork_recorder()
+        except OSError as error:
+            self._refusal = str(error)
+            raise
+        self._refusal = ""
         self._stuck_since = None
         self._enter(State.LIVES, now)
 
     def expect_answer(self) -> None:
         """From now on a turn is owed even where no bytes wait: the end is to be written."""
         self._is_owed = True
+
+    def is_hopeless(self, now: float) -> bool:
+        """Say whether the recorder is stuck, or none stays alive: waiting for it is in vain."""
+        is_stuck = self.state is State.KILLED and now - self._since >= REAP_S
+        return is_stuck or self._is_hopeless or self._deaths >= HOPELESS_DEATHS
+
+    def why(self) -> str:
+        """Return why there is no recorder that answers."""
+        if self._refusal:
+            return "none could be started, %s" % self._refusal
+        failed = self._board[Field.FAILED_ERRNO]
+        if failed:
+            return "it failed, %s" % os.strerror(failed)
+        if self.state is State.KILLED:
+            return "it is stuck in the kernel"
+        if self.state is State.LIVES:
+            return "it takes too long"
+        return "it ended with %s" % describe(self._board[Field.LAST_DEATH])
 
     def look(self, now: float) -> float:
         """See to the recorder; return in how many seconds to look again at the latest."""
@@ -79,8 +110,7 @@ class Supervisor:
         status = self._reap() if self._pid else None
         if status is not None and os.WIFSTOPPED(status):
             # Somebody stopped it, and the kernel says so at once: no need to be patient.
-            os.kill(self._pid, signal.SIGKILL)
-            self._enter(State.KILLED, now)
+            self._kill(now)
             status = None
         if status is not None:
             if status == 0:  # only then: it has written everything, the ends included
@@ -99,11 +129,17 @@ class Supervisor:
         if self.state is State.LIVES:
             if not self._is_stuck(now):
                 return SUPERVISE_S if self._stuck_since is None else SUPERVISE_S / 2
-            os.kill(self._pid, signal.SIGKILL)
-            self._enter(State.KILLED, now)
+            self._kill(now)
         elif self._is_hopeless:
             self._empty_pipes()
         return DRAIN_STEP_S if self._is_hopeless else DRAIN_STEP_S / 10
+
+    def _kill(self, now: float) -> None:
+        try:
+            os.kill(self._pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # gone already: the next look finds out
+        self._enter(State.KILLED, now)
 
     def _enter(self, state: State, now: float) -> None:
         self.state, self._since = state, now
@@ -111,7 +147,7 @@ class Supervisor:
     def _reap(self) -> int | None:
         try:
             pid, status = os.waitpid(self._pid, os.WNOHANG | os.WUNTRACED)
-        except ChildProcessError:  # SIGCHLD is ignored here: the kernel reaps
+        except ChildProcessError:  # reaped by somebody else in this process
             pid, status = self._pid, 1 << 8  # unknown: anything but 0
         if not pid:
             return None

@@ -7,13 +7,12 @@ then the command has it already. Only what the shim alone got is passed on.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import struct
 import time
 
 from logboom.shim import kernel
-from logboom.shim.descriptors import close_all_but
+from logboom.shim.descriptors import close_all_but, is_readable
 from logboom.shim.settings import TWIN_ANSWER_S
 
 _QUESTION = struct.Struct("<IB")
@@ -44,7 +43,7 @@ class Twin:
             until = time.monotonic() + TWIN_ANSWER_S
             while True:
                 left = until - time.monotonic()
-                if left <= 0 or not select.select([self._answer_fd], [], [], left)[0]:
+                if left <= 0 or not is_readable(self._answer_fd, left):
                     return False
                 answer = os.read(self._answer_fd, _ANSWER.size)
                 if len(answer) < _ANSWER.size:
@@ -60,7 +59,10 @@ class Twin:
     def end(self) -> None:
         """End and reap it."""
         if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # reaped by somebody else in this process
             self._forget()
 
     def _forget(self) -> None:
@@ -78,7 +80,7 @@ def fork_twin() -> Twin:
     for pipe in (ask, answer):
         kernel.set_pipe_size(pipe, 4096)
     shim = os.getpid()
-    pid = os.fork()
+    pid = os.fork()  # where this fails, nothing is recorded and the descriptors do no harm
     if pid:
         os.close(question_out)
         os.close(answer)
@@ -102,5 +104,5 @@ def _live(question_fd: int, answer_fd: int, shim: int) -> None:
         if len(question) < _QUESTION.size:
             return
         asked, number = _QUESTION.unpack(question)
-        has_got = signal.sigtimedwait([number], 0) is not None
+        has_got = kernel.sigtimedwait([number], 0) is not None
         os.write(answer_fd, _ANSWER.pack(asked, has_got))

@@ -61,9 +61,14 @@ def verify(run_id: str, data: Path) -> Verdict:
                 print(f"{_WORDS[finding.verdict]}: {finding.path}: {finding.says}")
     worst = max((verdict for verdict in Verdict if counts[verdict]), default=Verdict.COMPLETE)
     whole, others = counts[Verdict.COMPLETE], sum(counts.values()) - counts[Verdict.COMPLETE]
-    above = f", {others} findings above" if others else ""
-    print(f"{_WORDS[worst]}: run {run_id}: {whole} streams complete{above}; {total:,} bytes")
+    above = f", {_count(others, 'finding')} above" if others else ""
+    streams = _count(whole, "stream")
+    print(f"{_WORDS[worst]}: run {run_id}: {streams} complete{above}; {total:,} bytes")
     return worst
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 if __name__ == "__main__":
