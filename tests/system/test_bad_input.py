@@ -47,6 +47,18 @@ def test_exec_says_what_was_wrong_and_runs_the_command(
     one_sentence(done.stderr, word)
 
 
+def test_exec_names_a_collector_that_is_no_address_and_records_all_the_same(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    shim = [sys.executable, "-m", "logboom.shim.cli", "--spool", str(spool), "--run-id", "r"]
+    done = subprocess.run(
+        [*shim, "--collector", "nonsense", "--", "sh", "-c", "echo out; exit 7"],
+        check=False, env=environment(), capture_output=True, text=True, timeout=HANG_S,
+    )  # fmt: skip
+    assert done.returncode == 7
+    one_sentence(done.stderr, "nonsense")
+    assert run("spool", "cat", spool, "--kind", "driver").stdout == "out\n"
+
+
 def test_exec_refuses_a_spool_that_is_a_link_and_runs_the_command(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")

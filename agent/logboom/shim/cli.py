@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         _say(str(error))
         return error.exit_status
     if words.wants_help:
-        print(settings.USAGE)
+        print(settings.HELP)
         return 0
     if os.environ.get(settings.DISABLE, "0") in ("", "0"):
         try:

@@ -18,9 +18,10 @@ from logboom.shim.room import Limits, full_disk
 from logboom.shim.settings import (
     AGENT_FIRST_CHECK_S,
     OF_ONE_PROCESS,
-    USAGE,
+    SEE_HELP,
     Settings,
     Words,
+    is_address,
     make_settings,
 )
 from logboom.shim.shim import Shim, make_equipment, pipe_size
@@ -33,7 +34,7 @@ def record(words: Words) -> NoReturn:
     given = inherited_environment()
     is_there = fill_standard()  # before anything of ours is opened
     if words.trouble:
-        raise Trouble(words.trouble, USAGE)
+        raise Trouble(words.trouble, SEE_HELP)
     settings = make_settings(words.flags, os.environ, words.wants_tee)
     if settings.wants_tee:
         say("--tee is not there yet; what the command writes goes to the spool only")
@@ -55,7 +56,7 @@ def record(words: Words) -> NoReturn:
     folders = Folder(spool, driver), Folder(spool, events)
     try:
         equipment = make_equipment(spool, *folders, limits, size, is_there)
-        starter = Starter(spool, settings.collector, given)
+        starter = Starter(spool, _collector(settings), given)
         env = _environment(given, names, driver.process, spool.path)
         # A node's first rank starts the agent; the others look when it has had time to.
         is_first = names.local_rank in (None, 0)
@@ -65,6 +66,13 @@ def record(words: Words) -> NoReturn:
         for folder in folders:
             folder.unmake()
         raise
+
+
+def _collector(settings: Settings) -> str:
+    if settings.collector and not is_address(settings.collector):
+        say("collector %r is not HOST:PORT; nothing is shipped for now" % settings.collector[:80])
+        return ""
+    return settings.collector
 
 
 def _attributes(settings: Settings, names: Names) -> StreamAttributes:

@@ -18,6 +18,28 @@ USAGE = (
     "usage: logboom-exec [--run-id R] [--attempt N] [--rank N] [--world-size N] [--local-rank N]"
     " [--name NAME] [--spool DIR] [--collector HOST:PORT] [--no-tee] -- CMD ARGS..."
 )
+SEE_HELP = "see logboom-exec --help"
+HELP = (
+    USAGE
+    + """
+
+Runs CMD as if it were called directly, and keeps every byte it writes to stdout and stderr.
+
+  --run-id R          the run (LOGBOOM_RUN_ID); else the launcher's job; a single process without
+                      either gets one made up. Say it to have restarts in one run
+  --rank N            the place among the run's processes (LOGBOOM_RANK, LOGBOOM_WORLD_SIZE,
+  --world-size N      LOGBOOM_LOCAL_RANK); else the launcher's: torchrun, Open MPI, MPICH, Slurm
+  --local-rank N
+  --attempt N         the attempt that this start belongs to (LOGBOOM_ATTEMPT); else found out
+  --name NAME         the process's name (LOGBOOM_NAME); else worker_<rank>
+  --spool DIR         where bytes go first (LOGBOOM_SPOOL); else /var/spool/logboom if writable,
+                      else /var/tmp/logboom-<uid>
+  --collector H:P     where an agent ships them (LOGBOOM_COLLECTOR); one is started where none lives
+  --no-tee            accepted; for now nothing is copied to our own stdout and stderr
+
+LOGBOOM_DISABLE=1 runs CMD and nothing else. Trouble of ours is one line on stderr, and CMD runs.
+Exit status and signals are CMD's; 126 and 127 where it could not be run, 2 for wrong usage."""
+)
 
 # Supervision. A write of the job may wait 2 s at most: noticing (0.25 s), patience (1 s), killing
 # and starting anew must stay below that together.
@@ -125,7 +147,7 @@ def split_words(argv: Sequence[str]) -> Words:
             at += 1
             break
         if trouble and not word.startswith("--"):
-            raise UsageError("%s, and no -- ends our arguments" % trouble, USAGE)
+            raise UsageError("%s, and no -- ends our arguments" % trouble, SEE_HELP)
         if not word.startswith("-"):
             break
         if word in ("-h", "--help"):
@@ -142,7 +164,7 @@ def split_words(argv: Sequence[str]) -> Words:
             what = "needs a value" if flag in _FLAGS else "is not one we know"
             trouble = trouble or "argument %s %s" % (word, what)
             if "--" not in argv[at:]:
-                raise UsageError(trouble, USAGE)
+                raise UsageError(trouble, SEE_HELP)
             at += not equals and _is_value(argv, at + 1)
         at += 1
     command = list(argv[at:])
@@ -172,6 +194,12 @@ def make_settings(flags: Mapping[str, str], env: Mapping[str, str], wants_tee: b
     if rank is not None and size is not None and rank >= size:
         raise Trouble("rank %d is not one of %d" % (rank, size), "ranks count from 0")
     return settings
+
+
+def is_address(text: str) -> bool:
+    """Say whether ``text`` is HOST:PORT."""
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536
 
 
 def _number(where: str, text: str) -> int:
