@@ -232,3 +232,34 @@ def test_variables_of_kubernetes_are_passed_over(tmp_path: Path) -> None:
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@pytest.mark.parametrize("seconds", ["0.5", "1000"])
+def test_a_stop_ends_at_its_deadline_or_the_second_signal_even_when_all_is_stuck(
+    tmp_path: Path, seconds: str
+) -> None:
+    program = (
+        "import sys, time\n"
+        "from logboom.collector import cli\n"
+        "from logboom.collector.ingest import Ingest\n"
+        "def stuck(self):\n"
+        "    print('stuck', flush=True)\n"
+        "    time.sleep(1000)\n"
+        "Ingest.stop = stuck\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "--data", str(tmp_path / "d"), "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE, text=True, env=environment(LOGBOOM_DRAIN_TIMEOUT_S=seconds),
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("listening on")
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "stuck\n"
+        if seconds == "1000":
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(HANG_S) == 1
+    finally:
+        process.kill()
+        process.communicate()

@@ -37,3 +37,20 @@ def test_addresses_are_checked() -> None:
     for bad in ("host", ":1", "host:", "host:x", "::1:4319", "host:70000", "host:\u0661"):
         with pytest.raises(ValueError, match=r"HOST:PORT|port"):
             parse_address(bad)
+
+
+@pytest.mark.parametrize("name", [".logboom", ".logboom/lock"])
+def test_a_link_in_place_of_the_lock_is_refused_and_not_followed(tmp_path: Path, name: str) -> None:
+    root, outside = tmp_path / "data", tmp_path / "outside"
+    (root / name).parent.mkdir(parents=True)
+    if name == ".logboom":
+        outside.mkdir()
+    else:
+        outside.write_text("precious")
+    (root / name).symlink_to(outside)
+    with pytest.raises(BadFolder, match="is a link"), owned(root):
+        pass
+    if name == ".logboom":
+        assert os.listdir(outside) == []
+    else:
+        assert outside.read_text() == "precious"

@@ -103,3 +103,15 @@ def test_descriptors_stay_bounded_over_thousands_of_files(tmp_path: Path) -> Non
         assert len(os.listdir("/proc/self/fd")) <= before + 51
         local.sync([f"f{number}" for number in range(700)])
         assert {local.length(f"f{number}") for number in range(600)} == {3}
+
+
+def test_a_folder_that_became_a_link_does_not_fail_a_sync(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with LocalStorage(root) as local:
+        local.write("a/b/f", 0, b"x")
+        os.rename(root / "a", tmp_path / "a")
+        os.symlink(tmp_path / "a", root / "a")
+        local.write("c/f", 0, b"y")
+        for _ in range(2):
+            local.sync(["c/f"])

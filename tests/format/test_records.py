@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,7 @@ ATTRIBUTES = st.builds(
     local_rank=st.none() | SMALL,
     pid=SMALL,
     launch_mark=st.text(max_size=30),
-    attempt=st.none() | SMALL,
+    attempt=st.none() | st.integers(0, 9999),
     host=st.text(max_size=30),
     name=st.sampled_from(["", "eval", "rank-0.b"]),
     path=st.text(max_size=30),
@@ -66,6 +67,18 @@ def test_attributes_from_anywhere_are_refused_in_a_sentence(found: object) -> No
     for content in (json.dumps(found).encode(), json.dumps({"version": 1, "id": found}).encode()):
         with pytest.raises(LogboomError):
             decode_attributes(content)
+
+
+@pytest.mark.parametrize("what", ["launch_mark", "host", "path", "boot_id"])
+def test_texts_and_attempts_without_measure_are_refused(what: str) -> None:
+    good = StreamAttributes("0" * 32, Kind.DRIVER, "r", process="1" * 32, attempt=9999)
+    changed: dict[str, Any] = {what: "x" * 4096}
+    fits = good._replace(**changed)
+    assert decode_attributes(encode_attributes(fits)) == fits
+    changed[what] += "x"
+    for bad in (good._replace(**changed), good._replace(attempt=10_000)):
+        with pytest.raises(BadFormat):
+            decode_attributes(encode_attributes(bad))
 
 
 def test_a_key_of_a_newer_minor_version_is_passed_over() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import zstandard
 from blake3 import blake3
@@ -59,6 +61,40 @@ def test_bytes_that_are_no_frame_are_refused() -> None:
         batch.compressed = compressed
         with pytest.raises(BadFormat):
             list(BatchReader(1000).decode(batch))
+
+
+def test_bytes_that_a_batch_has_no_use_for_are_refused_and_not_kept() -> None:
+    writer, reader = BatchWriter(), BatchReader(1 << 20)
+    first = writer.encode([(1, 0, b"", b"some text")])
+    assert len(list(reader.decode(first))) == 1
+    for pieces in ([], [(1, 9, b"", b"")]):
+        batch = writer.encode(pieces)
+        batch.compressed = b"x" * 1_000_000
+        with pytest.raises(BadFormat, match="cannot need"):
+            list(reader.decode(batch))
+    batch = writer.encode([(1, 9, b"", b"more")])
+    batch.compressed += b"x" * 2000
+    with pytest.raises(BadFormat, match="cannot need"):
+        list(reader.decode(batch))
+
+
+def test_bytes_that_do_not_compress_at_all_are_taken() -> None:
+    writer, reader = BatchWriter(), BatchReader(2 << 20)
+    for size in (1, 1000, 2 << 20):
+        content = random.Random(size).randbytes(size)
+        halves = [(1, 0, b"", content[: size // 2]), (1, size // 2, b"", content[size // 2 :])]
+        found = list(reader.decode(writer.encode(halves)))
+        assert b"".join(raw for _, raw in found) == content
+
+
+def test_a_frame_that_asks_for_a_huge_window_is_refused() -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=27)
+    compressing = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    batch = BatchWriter().encode([(1, 0, b"", b"text")])
+    batch.compressed = compressing.compress(b"text")
+    batch.compressed += compressing.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    with pytest.raises(BadFormat, match="decompressed"):
+        list(BatchReader(1000).decode(batch))
 
 
 @given(st.lists(st.integers(0, BLOCK_BYTES + 5), max_size=4))

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 # gRPC's core writes words of its own to stderr; ours say what an operator needs.
@@ -17,6 +18,7 @@ from logboom.collector.server import collector
 from logboom.format.errors import LogboomError
 from logboom.settings import Parser, load
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
@@ -50,26 +52,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def serve(config: CollectorSettings) -> None:
-    """Serve until a signal; a second one ends at once."""
+    """Serve until a signal; a second one ends at once.
+
+    That, and the deadline, do not ask the event loop: it may be what is stuck.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    deadline = threading.Timer(config.drain_timeout_s, give_up)
+    deadline.daemon = True
 
     def on_signal() -> None:
-        if stop.is_set():
-            log.error("a second signal: ending at once")
-            os._exit(1)
+        if stop.is_set():  # both were there before the loop looked
+            end_at_once()
+        deadline.start()
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, end_at_once)
         stop.set()
 
     try:
         async with collector(config) as running:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _SIGNALS:
                 loop.add_signal_handler(number, on_signal)
             print(f"listening on {running.address}", flush=True)
             await stop.wait()
-            loop.call_later(config.drain_timeout_s, give_up)
             await running.stop()
     except* LogboomError as group:
         raise group.exceptions[0] from None
+
+
+def end_at_once(*signal_and_frame: object) -> None:
+    """End without having drained: asked a second time."""
+    log.error("a second signal: ending at once")
+    os._exit(1)
 
 
 def give_up() -> None:

@@ -1,7 +1,8 @@
 """The data folder: made, probed, locked by one collector, and its own small files.
 
 Law
-    * ``.logboom/lock`` is held (flock) while a collector lives, and holds its process id.
+    * ``.logboom/lock`` is held (flock) while a collector lives, and holds its process id. Neither
+      of the two may be a link: it would be another folder that is locked, or written.
     * ``.logboom/store.json`` has the store's random id: who sees another id sees another store.
     * ``.logboom/nodes.json`` says which spool has which node id. Two spools under one node id are
       two nodes: the second is ``<id>-2``, today and tomorrow.
@@ -22,10 +23,9 @@ from logboom.format.errors import LogboomError
 from logboom.format.ids import check_id, check_name
 from logboom.format.tree import OURS
 
-LOCK = OURS + "/lock"
 STORE_JSON = OURS + "/store.json"
 NODES_JSON = OURS + "/nodes.json"
-_PROBE = OURS + "/probe-%d"
+_PROBE = "probe-%d"
 
 
 class BadFolder(LogboomError):
@@ -36,16 +36,25 @@ class BadFolder(LogboomError):
 def owned(root: Path) -> Iterator[None]:
     """Make the data folder if it is missing, probe it, and own it. Raises ``BadFolder``."""
     try:
-        (root / OURS).mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        root.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            (root / OURS).mkdir()
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW
+        folder = os.open(root / OURS, os.O_RDONLY | os.O_DIRECTORY | flags)
+        try:
+            descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | flags, 0o644, dir_fd=folder)
+        except OSError:
+            os.close(folder)
+            raise
     except OSError as error:
         raise _unwritable(root, error) from error
     try:
         _lock(root, descriptor)
-        _probe(root)
+        _probe(root, folder)
         yield
     finally:
         os.close(descriptor)
+        os.close(folder)
 
 
 def _lock(root: Path, descriptor: int) -> None:
@@ -64,13 +73,13 @@ def _lock(root: Path, descriptor: int) -> None:
         raise _unwritable(root, error) from error
 
 
-def _probe(root: Path) -> None:
-    link = root / (_PROBE % os.getpid())
+def _probe(root: Path, folder: int) -> None:
+    link = _PROBE % os.getpid()
     try:
         with suppress(FileNotFoundError):
-            link.unlink()
+            os.unlink(link, dir_fd=folder)
         try:
-            link.symlink_to("nowhere")
+            os.symlink("nowhere", link, dir_fd=folder)
         except OSError as error:
             if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise BadFolder(
@@ -78,12 +87,17 @@ def _probe(root: Path) -> None:
                     "name a folder on one that has them",
                 ) from error
             raise
-        link.unlink()
+        os.unlink(link, dir_fd=folder)
     except OSError as error:
         raise _unwritable(root, error) from error
 
 
 def _unwritable(root: Path, error: OSError) -> BadFolder:
+    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EISDIR):
+        return BadFolder(
+            f"{root / OURS}, or the lock in it, is a link or something else in their place",
+            "remove it, or name another folder",
+        )
     return BadFolder(
         f"data folder {root} cannot be written: {error.strerror}",
         "name one that this user may write",

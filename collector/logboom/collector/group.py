@@ -33,6 +33,7 @@ class Item(Protocol):
 class Owner(Protocol):
     """What falls back as a whole: a run. ``broken`` says why it did, or ""."""
 
+    run_id: str
     broken: str
 
     def fall_back(self, reason: str) -> list[AppendFile]:

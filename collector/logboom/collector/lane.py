@@ -2,29 +2,30 @@
 
 OPENING -> OPEN -> ENDING -> ENDED         (Open, End, the end is durable)
 any     -> REFUSED                         (for good, under this number)
+
+Law: a stream is refused for good only for what its own messages say, and for a conflict. What
+befalls the collector, expected or not, is answered with retry, for this stream alone.
 """
 
 from __future__ import annotations
 
 import enum
-import errno
 import logging
 
-from logboom.collector.commit import StoreInTrouble
 from logboom.collector.ledger import Placed
 from logboom.collector.outbox import Outbox
-from logboom.collector.run import Run, RunFellBack
+from logboom.collector.run import Run
 from logboom.collector.sequence import Resume, Sequence, Take
-from logboom.collector.storage import LinkInTheWay
 from logboom.collector.store import Store
 from logboom.collector.stored import StoredStream
-from logboom.format.errors import BadFormat, LogboomError
+from logboom.format.errors import BadFormat, BadName, LogboomError
 from logboom.format.spans import RECORD_BYTES, decode_all_spans
+from logboom.format.stream import StreamAttributes
+from logboom.format.tree import stream_path
 from logboom.wire.convert import attributes_from_message
 from logboom.wire.v1 import logboom_pb2 as pb
 
-_OFFSET_LIMIT = 1 << 56
-_NEVER = (errno.ENAMETOOLONG, errno.EFBIG, errno.EISDIR, errno.ENOTDIR)
+_OFFSET_LIMIT = 1 << 50
 log = logging.getLogger(__name__)
 
 
@@ -55,16 +56,19 @@ class Lane:
     async def place(self, message: pb.Open, node_id: str, node_ip: str) -> bool:
         """Decide where the stream lies. Say whether ``open`` is to follow."""
         try:
-            attributes = attributes_from_message(message.attributes)
-            if message.lowest_offset >= _OFFSET_LIMIT:
-                raise BadFormat(f"lowest offset {message.lowest_offset} is out of range")
+            attributes = _checked(message, node_id)
+        except (BadName, BadFormat) as error:
+            log.warning("stream %d of %s is refused: %s", self.number, node_id, error)
+            self._refuse(str(error), retry=False)
+            return False
+        try:
             self._run = await self._store.run(attributes.run_id, is_begun=True)
             self._placed = self._run.place(
                 attributes, node_id, node_ip, message.clock_offset_ns, message.clock_error_ns
             )
             self._store.committer.wake()
-        except (LogboomError, OSError) as error:
-            self._refuse_for(error)
+        except Exception as error:
+            self._refuse_for(error, attributes)
             return False
         return True
 
@@ -72,7 +76,7 @@ class Lane:
         """Recover the stream and answer the Open."""
         try:
             await self._open(lowest_offset)
-        except (LogboomError, OSError) as error:
+        except Exception as error:
             self._refuse_for(error)
 
     async def _open(self, lowest_offset: int) -> None:
@@ -118,7 +122,7 @@ class Lane:
             except OSError as error:
                 self._store.committer.failed(run, error)
                 self._notice()
-            except LogboomError as error:
+            except Exception as error:
                 self._refuse_for(error)
 
     def _take(
@@ -131,9 +135,20 @@ class Lane:
         content: memoryview,
         spans: bytes,
     ) -> None:
+        try:
+            new_spans = spans_from(spans, offset, offset + known, len(content) - known)
+        except BadFormat as error:
+            log.warning("stream %s of run %s is refused: %s", stream.id, run.run_id, error)
+            self._refuse(str(error), retry=False)
+            return
         if known:
             holes = [(start, end) for start, end, _ in placed.lost]
-            if not stream.is_same(offset, content[:known], holes):
+            try:
+                is_same = stream.is_same(offset, content[:known], holes)
+            except OSError as error:  # what cannot be read is no reason to forget what was written
+                self._refuse_for(error)
+                return
+            if not is_same:
                 self._conflict(run, stream, f"conflict: other bytes at {offset} than before")
                 return
             if known == len(content):
@@ -141,9 +156,7 @@ class Lane:
         if placed.ended is not None:
             self._conflict(run, stream, f"conflict: the stream has ended at {stream.length}")
             return
-        run.append(
-            stream, content[known:], spans_from(spans, offset, offset + known, len(content) - known)
-        )
+        run.append(stream, content[known:], new_spans)
         self._store.committer.wake()
 
     def _conflict(self, run: Run, stream: StoredStream, why: str) -> None:
@@ -173,13 +186,18 @@ class Lane:
         assert stream is not None
         assert placed is not None
         try:
-            here = b""
             while placed.ended is None:
                 run.check()
                 length = stream.length
                 stream.data.trim()
                 await self._store.committer.durable(run, stream.data, length)
-                here = await self._store.digest(stream, message.length)
+                here = b""
+                if not placed.lost:
+                    try:
+                        here = await self._store.digest(stream, message.length)
+                    except OSError as error:  # as above
+                        self._refuse_for(error)
+                        return
                 if length == stream.length and placed.ended is None:
                     run.end_stream(
                         stream, message.length, message.digest, message.why, message.boot_ns, here
@@ -190,7 +208,7 @@ class Lane:
             self._store.committer.failed(run, error)
             self._refuse_for(error)
             return
-        except LogboomError as error:
+        except Exception as error:
             self._refuse_for(error)
             return
         if placed.ended.is_corrupt:
@@ -239,12 +257,19 @@ class Lane:
         )
         self._outbox.say(pb.ToAgent(opened=opened))
 
-    def _refuse_for(self, error: LogboomError | OSError) -> None:
-        is_passing = isinstance(error, (StoreInTrouble, RunFellBack, LinkInTheWay))
-        if isinstance(error, OSError):
-            is_passing = error.errno not in _NEVER
-        log.warning("stream %d is refused: %s", self.number, error)
-        self._refuse(str(error), retry=is_passing)
+    def _refuse_for(self, error: Exception, attributes: StreamAttributes | None = None) -> None:
+        """Refuse the stream for what is not its own fault."""
+        if self._placed is not None:
+            attributes = self._placed.attributes
+        assert attributes is not None
+        is_known = isinstance(error, (LogboomError, OSError))
+        why = str(error) or repr(error)
+        log.warning(
+            "stream %s of run %s is refused for now: %s",
+            attributes.id, attributes.run_id, why, exc_info=not is_known,
+        )  # fmt: skip
+        self._store.committer.suspect(error)
+        self._refuse(why, retry=True)
 
     def _refuse(self, reason: str, retry: bool) -> None:
         if self.state is not State.REFUSED:
@@ -252,6 +277,15 @@ class Lane:
             refused = pb.Refused(number=self.number, reason=reason, retry=retry)
             self._outbox.say(pb.ToAgent(refused=refused))
         self.leave()
+
+
+def _checked(message: pb.Open, node_id: str) -> StreamAttributes:
+    """Return an Open's attributes. Raises ``BadName``, ``BadFormat`` where it can never be held."""
+    attributes = attributes_from_message(message.attributes)
+    stream_path(attributes, node_id)
+    if message.lowest_offset >= _OFFSET_LIMIT:
+        raise BadFormat(f"lowest offset {message.lowest_offset} is out of range")
+    return attributes
 
 
 def spans_from(spans: bytes, offset: int, start: int, size: int) -> bytes:

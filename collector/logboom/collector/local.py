@@ -263,7 +263,10 @@ class LocalStorage:
             for path in paths:
                 self._sync_file(path)
         for path in folders:
-            with suppress(FileNotFoundError), self._folder(path, create=False) as folder:
+            with (  # a folder that is gone, or is none any more, has no names to keep
+                suppress(FileNotFoundError, LinkInTheWay),
+                self._folder(path, create=False) as folder,
+            ):
                 os.fsync(folder)
 
     def _sync_file(self, path: str) -> None:

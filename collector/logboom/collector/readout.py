@@ -12,8 +12,9 @@ from logboom.collector.state import AttemptState
 from logboom.collector.storage import Storage
 from logboom.collector.store import Store
 from logboom.collector.stored import StoredStream
-from logboom.format.errors import LogboomError
+from logboom.format.errors import LogboomError, UsageError
 from logboom.format.spans import RECORD_BYTES, What, decode_record
+from logboom.format.stream import TEXT_LIMIT
 from logboom.wire.convert import attributes_to_message
 from logboom.wire.v1 import logboom_pb2 as pb
 
@@ -64,7 +65,7 @@ class SpanCursor:
 
 
 class Readout:
-    """Answers about runs. Raises ``UnknownRun``, ``UnknownStream``, ``BadName``."""
+    """Answers about runs. Raises ``UnknownRun``, ``UnknownStream``, ``UsageError``."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -79,7 +80,7 @@ class Readout:
         cursor = SpanCursor(storage, reader.spans.path)
         at = request.start
         while True:
-            has_ended = placed.ended is not None
+            has_ended = placed.ended is not None or bool(placed.refused)
             length = placed.ended.length if placed.ended else reader.length
             durable = length if placed.ended else reader.durable
             while at < length:
@@ -115,6 +116,8 @@ class Readout:
 
     async def end_run(self, request: pb.EndRunRequest) -> pb.EndRunReply:
         """End a run by hand; durable, and in its status files, on return."""
+        if len(request.reason) > TEXT_LIMIT:
+            raise UsageError(f"the reason has more than {TEXT_LIMIT} characters")
         run = await self._store.run(request.run_id)
         was_closed = run.close(request.reason, time.time_ns())
         await self._store.placed(run)

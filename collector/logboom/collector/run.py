@@ -11,6 +11,7 @@ Law
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -41,6 +42,8 @@ from logboom.format.tree import (
 
 _EVENTS_READ_BYTES = 4 << 20  # an event longer than that is passed over
 NOT_HERE = "acknowledged before, not here"
+_DEEPEST = 64  # an event nested deeper is passed over: what reads the journal must never give up
+log = logging.getLogger(__name__)
 
 
 class RunFellBack(LogboomError):
@@ -84,6 +87,7 @@ class Run:
         self._scanned: dict[str, int] = {}
         self._latest = 0
         self._linked_later: dict[str, list[Link]] = {}
+        self._new_streams: set[str] = set()  # placed by this very run, not one before a crash
 
     def exists(self) -> bool:
         """Say whether the tree has this run."""
@@ -163,12 +167,16 @@ class Run:
             clock_offset_ns=clock_offset_ns,
             clock_error_ns=clock_error_ns,
         )
+        self._new_streams.add(attributes.id)
         return self.ledger.streams[attributes.id]
 
     def recover_stream(self, placed: Placed) -> StoredStream:
         """Recover a placed stream that is not open. ``adopt`` is to follow. Raises ``OSError``."""
         stream = self._stream_of(placed)
-        self.storage.sync(stream.recover())
+        paths = stream.recover()
+        is_blank = not stream.length and self.storage.length(stream.spans.path) is None
+        if not (is_blank and stream.id in self._new_streams):  # of a blank one nothing was cut
+            self.storage.sync(paths)
         stream.recovered()
         return stream
 
@@ -182,15 +190,17 @@ class Run:
     def append(self, stream: StoredStream, content: memoryview, spans: bytes) -> None:
         """Append a piece to an open stream. Raises ``OSError``."""
         stream.append(content, spans)
-        self._link(self._linked_later.pop(stream.data.path, []))
         self._group.add(self, stream)
+        self._link(self._linked_later.pop(stream.data.path, []))
 
     def leave_hole(self, stream: StoredStream, end: int) -> None:
         """Go on at ``end``, with a line of what is not here. Raises ``OSError``."""
+        stream.data.is_ragged = True  # until the hole is noted, the next piece cuts what is over
+        self.storage.set_length(stream.data.path, end)  # first: not every disk takes so much
         self._append("lost", stream=stream.id, start=stream.length, end=end, why=NOT_HERE)
         stream.leave_hole(end)
-        self._link(self._linked_later.pop(stream.data.path, []))
         self._group.add(self, stream)
+        self._link(self._linked_later.pop(stream.data.path, []))
 
     def end_stream(
         self,
@@ -268,6 +278,8 @@ class Run:
                     file.fall_back()
                 except OSError:
                     failed.append(file)
+                except LogboomError as error:  # who opens the run meets it again, and cuts then
+                    log.error("%s is not cut back: %s", file.path, error)
         for stream in self.streams.values():
             for watcher in tuple(stream.watchers):
                 watcher()
@@ -285,7 +297,7 @@ class Run:
             whole = content.rfind(b"\n") + 1
             for event, end in read_events(content[:whole], 0, placed.next_number):
                 found = {"n": event.number, "t": event.boot_ns, "event": event.name}
-                if event.name != "sample":
+                if event.name != "sample" and not _is_deep(event.fields):
                     found.update(event.fields)
                     self._append("event", source=stream.id, offset=at + end, event=found)
             if not whole and size < _EVENTS_READ_BYTES:
@@ -350,3 +362,9 @@ class Run:
             self._latest = self.derivation.newest
             target = attempt_folder(self._latest).rstrip("/")
             self.storage.link(self.folder + "/" + LATEST, target)
+
+
+def _is_deep(value: object, left: int = _DEEPEST) -> bool:
+    """Say whether objects and lists lie deeper in one another than ``left``."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return left == 0 or any(_is_deep(part, left - 1) for part in inner)

@@ -127,10 +127,14 @@ async def collector(config: CollectorSettings) -> AsyncIterator[Collector]:
             finally:
                 await server.stop(grace=0)
                 care.cancel()
+                await store.openings()
                 store.tick()
                 await committer.flush()
                 log.info("all that was taken is committed")
                 commits.cancel()
+                # What a thread has begun is waited for, as long as the deadline lets it: the
+                # folder must not be let go while it is written. Nothing else is begun.
+                threads.shutdown(wait=False, cancel_futures=True)
 
 
 def make_server(token: str) -> grpc.aio.Server:

@@ -1,11 +1,16 @@
-"""The runs that are open, and their streams: opened lazily, each once, by whoever asks first."""
+"""The runs that are open, and their streams: opened lazily, each once, by whoever asks first.
+
+Law
+    * An opening cuts files. It belongs to the store, not to who asked: it goes on to its end when
+      the asker goes, and nobody else opens the same until its thread has ended.
+    * A run is not opened while a stream of it is being recovered for the run that it was before.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from logboom.collector.commit import Committer
@@ -43,6 +48,7 @@ class Store:
         self._group = group
         self._runs: dict[str, Run] = {}
         self._turns: dict[str, _Turn] = {}
+        self._openings: dict[asyncio.Task[Any], str] = {}  # with the run whose stream it recovers
 
     async def run(self, run_id: str, is_begun: bool = False) -> Run:
         """Return a run, opened; with ``is_begun``, begin it where there is none.
@@ -51,17 +57,17 @@ class Store:
         """
         check_name("run id", run_id)
         self.committer.check()
-        async with self._alone(run_id):
-            run = self._runs.get(run_id)
+        if run_id in self._runs:
+            return self._runs[run_id]
+        return await self._alone(run_id, lambda: self._run(run_id, is_begun))
+
+    async def _run(self, run_id: str, is_begun: bool) -> Run:
+        if run_id not in self._runs:
+            run = await self._opened(run_id, is_begun)
             if run is None:
-                run = Run(self.storage, run_id, self._group)
-                if not await self._in_thread(run.exists) and not is_begun:
-                    raise UnknownRun(f"there is no run {run_id!r} here")
-                await self._in_thread(run.open)
-                run.resume()
-                self.committer.wake()
-                self._runs[run_id] = run
-            return run
+                raise UnknownRun(f"there is no run {run_id!r} here")
+            self._runs[run_id] = run
+        return self._runs[run_id]
 
     async def restore(self, run_id: str) -> None:
         """Open a run so that all that follows from its journal is there; keep it if it lives.
@@ -69,26 +75,40 @@ class Store:
         A run that is over is let go again: nobody may ever ask for it. Raises as ``run`` does.
         """
         check_name("run id", run_id)
-        async with self._alone(run_id):
-            if run_id in self._runs:
-                return
-            run = Run(self.storage, run_id, self._group)
-            if not await self._in_thread(run.exists):
-                return
-            await self._in_thread(run.open)
+        await self._alone(run_id, lambda: self._restore(run_id))
+
+    async def _restore(self, run_id: str) -> None:
+        run = None if run_id in self._runs else await self._opened(run_id, is_begun=False)
+        if run is None:
+            return
+        for file in run.unsettled():
+            await self.committer.durable(run, file, file.length)
+        if not run.is_over():
+            self._runs[run_id] = run
+
+    async def _opened(self, run_id: str, is_begun: bool) -> Run | None:
+        recovering = [task for task, of in self._openings.items() if of == run_id]
+        if recovering:
+            await asyncio.wait(recovering)
+        self.committer.check()
+        run = Run(self.storage, run_id, self._group)
+        if not await self._in_thread(run.exists) and not is_begun:
+            return None
+        await self._in_thread(run.open)
+        try:
             run.resume()
-            self.committer.wake()
-            for file in run.unsettled():
-                await self.committer.durable(run, file, file.length)
-            if not run.is_over():
-                self._runs[run_id] = run
+        except Exception as error:
+            self.committer.failed(run, error)
+            raise
+        self.committer.wake()
+        return run
 
     def tick(self) -> None:
         """Decide, for every open run, what follows from time."""
         for run in tuple(self._runs.values()):
             try:
                 run.tick(self.heard_ns)
-            except OSError as error:
+            except Exception as error:  # one run's trouble must not end all others' care
                 self.committer.failed(run, error)
         if self._group.dirty:
             self.committer.wake()
@@ -99,11 +119,13 @@ class Store:
         run.check()
         if stream_id in run.streams:
             return run.streams[stream_id]
-        async with self._alone(stream_id):
-            run.check()
-            if stream_id in run.streams:
-                return run.streams[stream_id]
-            return run.adopt(await self._in_thread(run.recover_stream, placed))
+        return await self._alone(stream_id, lambda: self._stream(run, placed), run.run_id)
+
+    async def _stream(self, run: Run, placed: Placed) -> StoredStream:
+        run.check()
+        if placed.attributes.id in run.streams:
+            return run.streams[placed.attributes.id]
+        return run.adopt(await self._in_thread(run.recover_stream, placed))
 
     async def placed(self, run: Run) -> None:
         """Wait until all that the run's journal says now is durable."""
@@ -121,14 +143,29 @@ class Store:
         """Drop runs that fell back: the next who asks opens them anew."""
         self._runs = {name: run for name, run in self._runs.items() if run not in owners}
 
-    @asynccontextmanager
-    async def _alone(self, name: str) -> AsyncIterator[None]:
-        """Let one at a time open what has this name."""
+    async def openings(self) -> None:
+        """Wait until every opening that goes on has ended."""
+        while self._openings:
+            await asyncio.wait(tuple(self._openings))
+
+    async def _alone(
+        self, name: str, opening: Callable[[], Coroutine[Any, Any, _R]], stream_of: str = ""
+    ) -> _R:
+        """Let one at a time open what has this name, to its end, whether it is waited for or not.
+
+        ``stream_of`` is the run whose stream is recovered.
+        """
+        task = asyncio.create_task(self._in_turn(name, opening))
+        self._openings[task] = stream_of
+        task.add_done_callback(self._openings.pop)
+        return await asyncio.shield(task)
+
+    async def _in_turn(self, name: str, opening: Callable[[], Coroutine[Any, Any, _R]]) -> _R:
         turn = self._turns.setdefault(name, _Turn())
         turn.users += 1
         try:
             async with turn.lock:
-                yield
+                return await opening()
         finally:
             turn.users -= 1
             if not turn.users:

@@ -88,7 +88,7 @@ class StoredStream:
             records = encode_mark(Mark(self.data.durable, self.spans.durable)) + records
         try:
             self.spans.append(records)
-        except OSError:
+        except Exception:
             self.data.length = length
             self.data.is_ragged = True
             raise

@@ -19,6 +19,8 @@ from logboom.format.errors import BadFormat
 from logboom.format.ids import check_id, check_name
 
 VERSION = 1
+TEXT_LIMIT = 4096  # characters of a text from outside
+ATTEMPT_LIMIT = 10_000  # of those a user names: each is a folder in the tree
 
 
 class Kind(str, enum.Enum):
@@ -85,6 +87,13 @@ def check_attributes(attributes: StreamAttributes) -> StreamAttributes:
         value = getattr(attributes, what)
         if value is not None and not 0 <= value < 2**31:
             raise BadFormat("%s %d of stream %s is out of range" % (what, value, attributes.id))
+    for what in ("launch_mark", "host", "path", "boot_id"):
+        if len(getattr(attributes, what)) > TEXT_LIMIT:
+            raise BadFormat(
+                "%s of stream %s has more than %d characters" % (what, attributes.id, TEXT_LIMIT)
+            )
+    if attributes.attempt is not None and attributes.attempt >= ATTEMPT_LIMIT:
+        raise BadFormat("attempt %d is out of range" % attributes.attempt)
     if not 1 <= attributes.world_size < 2**31:
         raise BadFormat(
             "world size %d of stream %s is out of range" % (attributes.world_size, attributes.id)

@@ -3,7 +3,8 @@
 Lines of a training log are short: a frame each costs more than it saves, one running context
 over the connection does not. Every batch is flushed, so that it decompresses alone, in order,
 to exactly the size it declares; a batch that would give more, or less, is refused before more
-memory is taken than was declared.
+memory is taken than was declared. Nothing is kept from one batch to the next but the running
+window: compressed bytes that a batch has no use for are refused too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from logboom.format.errors import BadFormat
 from logboom.wire.v1 import logboom_pb2 as pb
 
 LEVEL = 1  # ratio 0.69 on short lines already; higher levels cost the job's cores
+_WINDOW_BYTES = 8 << 20  # no frame may ask for more; level 1 asks for 512 KiB
 _HEAD = struct.Struct("<IQI")
 
 
@@ -70,7 +72,9 @@ class BatchReader:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._source = _Source()
-        self._reader = zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], self._source))
+        self._reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES).stream_reader(
+            cast(IO[bytes], self._source)
+        )
 
     def decode(self, batch: pb.Batch) -> Iterator[tuple[pb.Piece, memoryview]]:
         """Yield each piece with its raw bytes, checked. Raises ``BadFormat``.
@@ -81,7 +85,11 @@ class BatchReader:
         declared = batch.raw_length
         if declared > self._limit_bytes or sum(p.length for p in batch.pieces) != declared:
             raise BadFormat(f"batch declares {declared} bytes, its pieces or the limit say else")
-        self._source.waiting += batch.compressed
+        size = len(batch.compressed)
+        most = declared + declared // 128 + 1024 if declared else 0  # what does not compress
+        if size > most or self._source.waiting:
+            raise BadFormat(f"batch of {declared} bytes has compressed bytes that it cannot need")
+        self._source.waiting = batch.compressed
         try:
             raw = memoryview(self._reader.read(declared) if declared else b"")
         except zstandard.ZstdError as error:
