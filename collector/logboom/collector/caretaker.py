@@ -1,7 +1,9 @@
 """What happens without anybody asking: runs are opened after a start, and time passes for them.
 
-Law: it is low priority. One run after another is opened, and a run that cannot be is a line in
-the log and stays for whoever asks for it.
+Law
+    * Low priority: one run after another is opened; what follows from its journal and streams is
+      there then. One that is over is let go again.
+    * A run that cannot be opened is a line in the log, and stays for whoever asks for it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import asyncio
 import logging
 
 from logboom.collector.commit import StoreInTrouble
-from logboom.collector.store import Store
+from logboom.collector.follower import LOOK_S, Follower
+from logboom.collector.store import Store, UnknownRun
 from logboom.format.ids import is_name
 from logboom.format.tree import RUNS
 
@@ -22,8 +25,9 @@ log = logging.getLogger(__name__)
 class Caretaker:
     """Looks after the runs of a store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, follower: Follower) -> None:
         self._store = store
+        self._follower = follower
 
     async def run(self) -> None:
         """Restore every run of the tree, and let time pass, until cancelled."""
@@ -38,7 +42,9 @@ class Caretaker:
         for name in filter(is_name, names):
             for _ in range(_RETRIES):
                 try:
-                    await self._store.restore(name)
+                    await self._restore(name)
+                    break
+                except UnknownRun:
                     break
                 except (OSError, StoreInTrouble) as error:
                     log.warning("run %s cannot be opened now: %s", name, error)
@@ -46,3 +52,11 @@ class Caretaker:
                     log.error("run %s cannot be opened: %s", name, error or repr(error))
                     break
                 await asyncio.sleep(TICK_S)
+
+    async def _restore(self, name: str) -> None:
+        run = await self._store.run(name)
+        while run.is_over() and not run.broken:
+            if self._follower.has_caught_up(run):
+                break
+            await asyncio.sleep(LOOK_S)
+        self._store.let_go(run)

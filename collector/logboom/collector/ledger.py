@@ -44,6 +44,7 @@ class Placed:
     refused: str = ""
     cursor: int = 0
     next_number: int = 0
+    number: int = 0  # of the journal's line that placed it
 
     @property
     def start_ns(self) -> int:
@@ -61,6 +62,7 @@ def placed_from_line(line: Line) -> Placed:
         line["node_ip"],
         line["clock_offset_ns"],
         line["clock_error_ns"],
+        number=line.get("n", 0),
     )
 
 
