@@ -132,7 +132,8 @@ class Follower:
                 following.ready[job.placed.attributes.id] = None
         if now_ns >= following.next_commit_ns:
             following.next_commit_ns = now_ns + COMMIT_NS
-            if await self._in_thread(following.overall.age, now_ns):
+            overall = following.overall
+            if overall.has_unfinished and await self._in_thread(overall.age, now_ns):
                 following.is_dirty = True
             await self._commit(run, following)
         return bool(following.ready)

@@ -232,9 +232,13 @@ class OverallLog:
 
 
 class RunOverall:
-    """The overall logs of a run. Everything here may be done in a thread, one call at a time."""
+    """The overall logs of a run. Everything here may be done in a thread, one call at a time.
+
+    ``has_unfinished``: there are lines that ``age`` may have to let out.
+    """
 
     def __init__(self, storage: Storage, folder: str, limit_bytes: int = LIMIT_BYTES) -> None:
+        self.has_unfinished = False
         self._storage = storage
         self._folder = folder
         self._limit_bytes = limit_bytes
@@ -258,17 +262,23 @@ class RunOverall:
             has_more = [log.work(job, now_ns) for log in logs]
             if any(has_more):
                 more.append(job)
+        self._look_for_unfinished()
         return more
 
     def age(self, now_ns: int) -> bool:
         """Let out what was not finished for 10 s. Return whether something was."""
         has_aged = [log.age(now_ns) for log in self._logs.values()]
+        self._look_for_unfinished()
         return any(has_aged)
 
     def commit(self) -> None:
         """Make what was written durable. Raises ``OSError``."""
         for log in self._logs.values():
             log.commit()
+
+    def _look_for_unfinished(self) -> None:
+        readers = (r for log in self._logs.values() for r in log.readers.values())
+        self.has_unfinished = any(reader.unfinished_ns for reader in readers)
 
     def _log(self, attempt: int, source: Source) -> OverallLog:
         key = (attempt, source)

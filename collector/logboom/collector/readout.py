@@ -59,7 +59,7 @@ class Readout:
     async def get_run(self, request: pb.GetRunRequest) -> pb.Run:
         """Return what is known of a run and its streams."""
         run = await self._store.run(request.run_id)
-        run.tick(self._store.heard_ns)
+        self._store.tick_run(run)
         await self._store.placed(run)
         state = run.states.run
         found = pb.Run(

@@ -74,13 +74,17 @@ class Store:
 
     def tick(self) -> None:
         """Decide, for every open run, what follows from time."""
-        for run in tuple(self._runs.values()):
-            try:
-                run.tick(self.heard_ns)
-            except OSError as error:
-                self.committer.failed(run, error)
+        for run in self.open_runs():
+            self.tick_run(run)
         if self._group.dirty:
             self.committer.wake()
+
+    def tick_run(self, run: Run) -> None:
+        """Decide what follows from time for one run; where its disk fails, it falls back."""
+        try:
+            run.tick(self.heard_ns)
+        except OSError as error:
+            self.committer.failed(run, error)
 
     async def stream(self, run: Run, placed: Placed) -> StoredStream:
         """Return a placed stream, recovered. Raises ``RunFellBack``, ``OSError``."""
