@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logboom.collector.ledger import Placed
-from logboom.collector.overall import CHUNK_BYTES, UNFINISHED_NS, Job, RunOverall
+from logboom.collector.overall import CHUNK_BYTES, UNFINISHED_NS, Job, RunOverall, SyncFailed
 from logboom.collector.stored import StoredStream
 from logboom.format.cursors import Cursor, What, decode_cursors, encode_cursor
 from logboom.format.spans import Source, Span, encode_spans
@@ -216,6 +216,18 @@ def test_the_log_ends_at_its_limit_with_a_line_that_says_where_the_rest_is() -> 
     )
     follow_all(opened(storage, streams, 1000), streams)
     assert texts(storage)[STDOUT_LOG] == found
+
+
+def test_a_sync_that_fails_is_told_as_what_it_is_and_no_cursor_is_written() -> None:
+    storage = CrashStorage()
+    streams = Streams(storage)
+    overall = opened(storage, streams)
+    streams.append(0, b"line\n")
+    overall.work(streams.jobs(), 0)
+    storage.is_broken = True
+    with pytest.raises(SyncFailed):
+        overall.commit()
+    assert not [p for p in storage.files() if "spans/logs" in p]
 
 
 def test_a_hole_ends_the_line_before_it() -> None:

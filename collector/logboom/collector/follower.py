@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from logboom.collector.overall import LIMIT_BYTES, Job, RunOverall
+from logboom.collector.overall import LIMIT_BYTES, Job, RunOverall, SyncFailed
 from logboom.collector.run import Run
 from logboom.collector.store import Store
 from logboom.format.errors import LogboomError
@@ -110,7 +110,10 @@ class Follower:
             try:
                 is_busy = await self._follow(run, following) or is_busy
             except Exception as error:  # nobody may suffer from this but these logs
-                log.warning("overall logs of run %s are behind: %s", run.run_id, error or "")
+                log.warning("overall logs of run %s are behind: %r", run.run_id, error)
+                if isinstance(error, SyncFailed):
+                    for suspect in self._store.open_runs():
+                        self._store.committer.failed(suspect, error)
                 again = _Following(RunOverall(run.storage, run.folder, self._limit_bytes))
                 again.not_before_ns = self._clock() + RETRY_NS
                 self._followings[run] = again

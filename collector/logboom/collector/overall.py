@@ -10,7 +10,8 @@ Law
       again from them, byte for byte.
     * The log ends at a limit, with a line that says where the whole streams are.
 
-Nothing here is in the group of the run: what fails here fails alone, and is opened anew.
+Nothing here is in the group of the run: what fails here fails alone, and is opened anew. But a
+sync that fails may have taken the error of somebody else's bytes with it: ``SyncFailed`` says so.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ CHUNK_BYTES = 256 << 10
 _LIMIT_LINE_BYTES = 256
 _CURSORS_READ_BYTES = RECORD_BYTES << 15
 NAMES = {Source.STDOUT: STDOUT_LOG, Source.STDERR: STDERR_LOG}
+
+
+class SyncFailed(OSError):
+    """A sync failed: nothing since the last good one is trusted, whoever wrote it."""
 
 
 class Job(NamedTuple):
@@ -126,7 +131,7 @@ class OverallLog:
         if (self._storage.length(self.cursors.path) or 0) != self.cursors.length:
             self._storage.set_length(self.cursors.path, self.cursors.length)
         if known or length:
-            self._storage.sync([self.log.path, self.cursors.path])
+            self._sync(self.log.path, self.cursors.path)
 
     def _read_cursors(self) -> list[Cursor]:
         length = self._storage.length(self.cursors.path) or 0
@@ -195,10 +200,16 @@ class OverallLog:
         """Make the lines durable, and then the cursors known. Raises ``OSError``."""
         if not self._uncommitted:
             return
-        self._storage.sync([self.log.path])
+        self._sync(self.log.path)
         self.log.durable = self.log.length
         self.cursors.append(b"".join(map(encode_cursor, self._uncommitted)))
         self._uncommitted.clear()
+
+    def _sync(self, *paths: str) -> None:
+        try:
+            self._storage.sync(paths)
+        except OSError as error:
+            raise SyncFailed(error.errno, error.strerror) from error
 
     def _reader(self, placed: Placed) -> _Reader:
         reader = self.readers.get(placed.number)

@@ -13,6 +13,7 @@ from logboom.collector.state import AttemptState
 from logboom.collector.store import Store
 from logboom.collector.stored import StoredStream
 from logboom.format.errors import LogboomError
+from logboom.format.tree import flat_path
 from logboom.wire.convert import attributes_to_message
 from logboom.wire.v1 import logboom_pb2 as pb
 
@@ -84,7 +85,7 @@ class Readout:
 
 def _find(run: Run, request: pb.ReadRequest) -> Placed:
     if request.WhichOneof("which") == "path":
-        placed, name = run.ledger.by_path.get(request.path), request.path
+        placed, name = run.ledger.by_path.get(flat_path(request.path)), request.path
     else:
         placed, name = run.ledger.streams.get(request.stream), request.stream
     if placed is None:
