@@ -200,7 +200,7 @@ class OverallLog:
         """Make the lines durable, and then the cursors known. Raises ``OSError``."""
         if not self._uncommitted:
             return
-        self._sync(self.log.path)
+        self._sync(self.log.path, self.cursors.path)  # these cursors, and those of last time
         self.log.durable = self.log.length
         self.cursors.append(b"".join(map(encode_cursor, self._uncommitted)))
         self._uncommitted.clear()
