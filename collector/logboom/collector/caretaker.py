@@ -19,6 +19,7 @@ from logboom.format.tree import RUNS
 
 TICK_S = 0.5
 _RETRIES = 20
+_LOOKS = 300  # then the next run has its turn, and this one stays open
 log = logging.getLogger(__name__)
 
 
@@ -49,14 +50,18 @@ class Caretaker:
                 except (OSError, StoreInTrouble) as error:
                     log.warning("run %s cannot be opened now: %s", name, error)
                 except Exception as error:  # one broken run must not end all others' care
-                    log.error("run %s cannot be opened: %s", name, error or repr(error))
+                    log.error("run %s cannot be opened: %r", name, error)
                     break
                 await asyncio.sleep(TICK_S)
+            else:
+                log.error("run %s could not be opened; it is when somebody asks for it", name)
 
     async def _restore(self, name: str) -> None:
         run = await self._store.run(name)
-        while run.is_over() and not run.broken:
+        for _ in range(_LOOKS):
+            if not run.is_over() or run.broken:
+                return
             if self._follower.has_caught_up(run):
-                break
+                self._store.let_go(run)
+                return
             await asyncio.sleep(LOOK_S)
-        self._store.let_go(run)
