@@ -63,35 +63,28 @@ class Store:
                 self._runs[run_id] = run
             return run
 
-    async def restore(self, run_id: str) -> None:
-        """Open a run so that all that follows from its journal is there; keep it if it lives.
+    def open_runs(self) -> list[Run]:
+        """Return the runs that are open."""
+        return list(self._runs.values())
 
-        A run that is over is let go again: nobody may ever ask for it. Raises as ``run`` does.
-        """
-        check_name("run id", run_id)
-        async with self._alone(run_id):
-            if run_id in self._runs:
-                return
-            run = Run(self.storage, run_id, self._group)
-            if not await self._in_thread(run.exists):
-                return
-            await self._in_thread(run.open)
-            run.resume()
-            self.committer.wake()
-            for file in run.unsettled():
-                await self.committer.durable(run, file, file.length)
-            if not run.is_over():
-                self._runs[run_id] = run
+    def let_go(self, run: Run) -> None:
+        """Drop a run that is over and settled: who asks for it opens it anew."""
+        if run.is_over() and self._runs.get(run.run_id) is run:
+            del self._runs[run.run_id]
 
     def tick(self) -> None:
         """Decide, for every open run, what follows from time."""
-        for run in tuple(self._runs.values()):
-            try:
-                run.tick(self.heard_ns)
-            except OSError as error:
-                self.committer.failed(run, error)
+        for run in self.open_runs():
+            self.tick_run(run)
         if self._group.dirty:
             self.committer.wake()
+
+    def tick_run(self, run: Run) -> None:
+        """Decide what follows from time for one run; where its disk fails, it falls back."""
+        try:
+            run.tick(self.heard_ns)
+        except OSError as error:
+            self.committer.failed(run, error)
 
     async def stream(self, run: Run, placed: Placed) -> StoredStream:
         """Return a placed stream, recovered. Raises ``RunFellBack``, ``OSError``."""
