@@ -85,15 +85,14 @@ def test_a_launcher_is_in_no_process_file() -> None:
     assert told([*lines, event(events, "exited", 2, code=0)]) == []
 
 
-def test_closing_terminates_the_newest_attempt() -> None:
-    lines = [
-        placed(stream()),
-        placed(stream(rank=1), 2),
-        {"what": "closed", "reason": "", "unix_ns": 5},
+def test_closing_terminates_every_attempt_that_has_not_ended() -> None:
+    lines: list[Line] = [placed(stream(rank=n), attempt) for n, attempt in enumerate((0, 1, 2))]
+    over = {"what": "attempt_ended", "attempt": 1, "state": "Failed", "reason": "", "unix_ns": 4}
+    found = told([*lines, over, {"what": "closed", "reason": "", "unix_ns": 5}])
+    assert [path for path, _ in found] == [
+        folder + "azureml-logs/process_status.json" for folder in ("retry_001/", "", "retry_002/")
     ]
-    ((path, entry),) = told(lines)
-    assert path == "retry_002/azureml-logs/process_status.json"
-    assert (entry["process_name"], entry["status"]) == ("*", "Terminated")
+    assert {(entry["process_name"], entry["status"]) for _, entry in found} == {("*", "Terminated")}
 
 
 def place(ledger: Ledger, attributes: StreamAttributes) -> str:

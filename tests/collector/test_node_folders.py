@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,22 @@ def test_a_node_that_counts_after_the_attempts_end_has_its_line_first() -> None:
     for folder, names in ((A, ["*"]), (B, ["*", "worker_1"])):
         found = files[folder + "azureml-logs/process_status.json"]
         assert [json.loads(line)["process_name"] for line in found] == names
+
+
+def test_a_thousand_nodes_are_laid_out_in_a_time_that_only_a_hang_exceeds() -> None:
+    lines: list[Line] = []
+    for rank in range(1000):
+        events, begun = process(rank, node=f"n{rank}", size=1000)
+        for line in begun:
+            line["node_ip"] = f"10.1.{rank // 250}.{rank % 250}"
+        lines += [*begun, event(events, "started", pid=5), event(events, "exited", 1, code=0)]
+    start = time.monotonic()
+    files, links = laid(lines)
+    took = time.monotonic() - start
+    print(f"1,000 nodes: {took:.2f} s")
+    assert len(links) == 2000
+    assert len([path for path in files if path.startswith("10.1.")]) == 2000
+    assert took < 20
 
 
 def test_the_tree_of_two_nodes_is_that_of_layout() -> None:

@@ -38,6 +38,13 @@ def over_grpc(test: Test) -> Callable[[Path], None]:
     return run
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until ``holds()``, for a time that only a hang takes."""
+    async with asyncio.timeout(60):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 def verdicts(data: Path, run_id: str = "r") -> set[Verdict]:
     with LocalStorage(data, is_writable=False) as storage:
         return {finding.verdict for finding in verify_streams(storage, run_id)}
@@ -509,9 +516,7 @@ async def test_a_collector_that_starts_writes_again_what_was_removed_without_bei
     before = status.read_bytes()
     status.unlink()
     async with serving(tmp_path):
-        async with asyncio.timeout(60):
-            while not status.exists() or status.read_bytes() != before:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: status.exists() and status.read_bytes() == before)
 
 
 @over_grpc
@@ -527,9 +532,7 @@ async def test_a_node_folders_link_appears_with_the_first_byte_and_never_dangles
             await other.open(1, stream(rank=1))
         folder = tmp_path / "runs/r"
         log = folder / "fe80--6/azureml-logs/70_driver_log_1.txt"
-        async with asyncio.timeout(60):
-            while not log.is_symlink():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(log.is_symlink)
         link = folder / "10.0.0.5/logs/dmon.txt"
         assert not link.is_symlink()
         await agent.send(2, 0, b"0 44 53")
@@ -537,3 +540,33 @@ async def test_a_node_folders_link_appears_with_the_first_byte_and_never_dangles
         assert link.read_bytes() == b"0 44 53"
         assert os.readlink(link) == "../../logs/dmon.txt"
         assert log.read_bytes() == b""
+
+
+@over_grpc
+async def test_an_orderly_stop_leaves_overall_logs_that_lack_no_committed_line(
+    tmp_path: Path,
+) -> None:
+    content = b"".join(b"line %d of many\n" % n for n in range(60_000))
+    async with serving(tmp_path) as server, connected(server.address) as agent:
+        await agent.open(1, stream())
+        for at in range(0, len(content), 200_000):
+            await agent.send(1, at, content[at : at + 200_000])
+        await agent.acked(1, len(content))
+    lines = (tmp_path / "runs/r/logs/azureml/stdoutlogs.txt").read_bytes().splitlines()
+    assert [line.partition(b"] ")[2] for line in lines] == content.splitlines()
+
+
+@over_grpc
+async def test_overall_logs_that_cannot_be_written_harm_nobody_and_come_later(
+    tmp_path: Path,
+) -> None:
+    in_the_way = tmp_path / "runs/r/logs/azureml/stdoutlogs.txt"
+    in_the_way.mkdir(parents=True)
+    async with serving(tmp_path) as server, connected(server.address) as agent:
+        await agent.open(1, stream())
+        for at in range(0, 60, 6):
+            await agent.send(1, at, b"line \n")
+            await agent.acked(1, at + 6)
+            await asyncio.sleep(0.05)
+        in_the_way.rmdir()
+        await until(lambda: in_the_way.is_file() and in_the_way.read_bytes().count(b"\n") == 10)

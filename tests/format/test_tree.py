@@ -6,7 +6,14 @@ import pytest
 
 from logboom.format.errors import BadName
 from logboom.format.stream import Kind, StreamAttributes
-from logboom.format.tree import attempt_folder, numbered, process_name, spans_path, stream_path
+from logboom.format.tree import (
+    attempt_folder,
+    flat_path,
+    numbered,
+    process_name,
+    spans_path,
+    stream_path,
+)
 
 ID, PROCESS = "a" * 32, "b" * 32
 
@@ -68,3 +75,19 @@ def test_attempts_numbers_and_spans() -> None:
     assert process_name(stream(Kind.DRIVER)) == "worker_0"
     assert process_name(stream(Kind.DRIVER, rank=3)) == "worker_3"
     assert process_name(stream(Kind.DRIVER, rank=3, name="eval")) == "eval"
+
+
+@pytest.mark.parametrize(
+    ("path", "flat"),
+    [
+        ("10.0.0.5/azureml-logs/a.txt", "azureml-logs/a.txt"),
+        ("retry_001/fe80--5/logs/a.txt", "retry_001/logs/a.txt"),
+        ("azureml-logs/a.txt", "azureml-logs/a.txt"),
+        ("retry_001/logs/a.txt", "retry_001/logs/a.txt"),
+        ("logs/10.0.0.5/a.txt", "logs/10.0.0.5/a.txt"),
+        ("retry_001", "retry_001"),
+        ("", ""),
+    ],
+)
+def test_a_path_in_a_nodes_folder_is_resolved_by_rule(path: str, flat: str) -> None:
+    assert flat_path(path) == flat

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,6 +44,15 @@ def start_rank(rank: int, spool: Path) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
+def has_caught_up(folder: Path) -> bool:
+    """Say whether the overall logs have as many lines as the ranks wrote."""
+    counts = [
+        (folder / f"logs/azureml/{name}logs.txt").read_bytes().count(b"\n")
+        for name in ("stdout", "stderr")
+    ]
+    return sum(counts) >= RANKS * (LINES + LINES // 10)
+
+
 def make_tree(tmp_path: Path) -> Path:
     """Run the job, killing the collector all the while; return the run's folder, closed by hand."""
     data, kills = tmp_path / "data", 0
@@ -68,6 +78,7 @@ def make_tree(tmp_path: Path) -> Path:
             assert kills >= 5, "the fault did not bite"
             verify = ("verify", "tree", "--data", data)
             wait_until("all is there", lambda: run(*verify).returncode == 0)
+            wait_until("the overall logs have caught up", lambda: has_caught_up(data / "runs/tree"))
             ended = run("end", "tree", "--collector", server.env["ADDRESS"])
             assert ended.returncode == 0, ended.stderr
         finally:
@@ -165,3 +176,43 @@ def test_the_execution_log_tells_each_thing_once(tree: Path) -> None:
         "worker_3 on node-b was ended by signal 11 (SIGSEGV)"
     ]
     assert len(said) == 1 + 2 + RANKS + 1 + 1
+
+
+def test_the_overall_logs_have_every_line_of_every_rank_once(tree: Path) -> None:
+    form = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) \[(\d)\] (.*)")
+    for name, word, step in (("stdout", b"line", 1), ("stderr", b"error", 10)):
+        lines = (tree / f"logs/azureml/{name}logs.txt").read_bytes().splitlines()
+        found = [form.fullmatch(line) for line in lines]
+        assert all(found)
+        for rank in range(RANKS):
+            times = [match[1] for match in found if match and match[2] == b"%d" % rank]
+            of_rank = [match[3] for match in found if match and match[2] == b"%d" % rank]
+            assert of_rank == [b"rank %d %s %d" % (rank, word, n) for n in range(0, LINES, step)]
+            assert times == sorted(times)
+        assert len(lines) == RANKS * LINES // step
+
+
+def test_what_is_derived_comes_again_byte_for_byte_after_it_was_removed(
+    tree: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "data/runs/tree"
+    shutil.copytree(tree, copy, symlinks=True)
+    before = contents(copy)
+    streams = {path for path in before if "70_driver_log" in path and "127.0.0." not in path}
+    for path in before.keys() - streams:
+        if not path.startswith(".logboom"):
+            (copy / path).unlink()
+    with collector(tmp_path / "data"):
+        wait_until("all of it is there again", lambda: contents(copy).keys() >= before.keys())
+        wait_until("the bytes are the same", lambda: contents(copy) == before)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file's bytes and every link's target."""
+    return {
+        str(path.relative_to(folder)): (
+            os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
+        )
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }

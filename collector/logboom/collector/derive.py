@@ -11,9 +11,11 @@ from __future__ import annotations
 from logboom.collector.census import Census
 from logboom.collector.controllog import ControlLogs
 from logboom.collector.executionlog import ExecutionLog
+from logboom.collector.ledger import OPENING
 from logboom.collector.nodefolders import Link, NodeFolders
 from logboom.collector.processfiles import ProcessFiles
 from logboom.format.journal import Line
+from logboom.format.stream import Kind
 from logboom.format.tree import attempt_folder
 
 Appended = tuple[str, bytes]
@@ -24,6 +26,7 @@ class Derivation:
 
     def __init__(self) -> None:
         self.newest = 0
+        self._attempts: set[int] = set()
         self._census = Census()
         self._control_logs = ControlLogs()
         self._execution_log = ExecutionLog()
@@ -46,10 +49,13 @@ class Derivation:
         what = line["what"]
         if what == "placed":
             self.newest = max(self.newest, line["attempt"])
+            if Kind(line["attributes"]["kind"]) in OPENING:
+                self._attempts.add(line["attempt"])
         elif what == "attempt_ended":
             told += self._process_files.attempt_over(line["attempt"], line["unix_ns"])
         elif what == "closed":
-            told += self._process_files.attempt_over(self.newest, line.get("unix_ns", 0))
+            for attempt in sorted(self._attempts):
+                told += self._process_files.attempt_over(attempt, line.get("unix_ns", 0))
         for found in self._node_folders.handle(line, told):
             if isinstance(found, Link):
                 self._links.append(found)

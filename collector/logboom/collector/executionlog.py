@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 
 from logboom.collector.census import Happening, exit_in_words, is_good_exit
 from logboom.collector.controllog import lost_in_words
-from logboom.collector.ledger import Placed, placed_from_line, slot_of
+from logboom.collector.ledger import OPENING, Placed, placed_from_line, slot_of
 from logboom.collector.processfiles import Entry
 from logboom.collector.textform import one_line, to_second
 from logboom.format.journal import Line
 from logboom.format.stream import Kind, StreamAttributes
 from logboom.format.tree import EXECUTION_LOG, attempt_folder, is_per_run, process_name
-
-_OPENS = (Kind.DRIVER, Kind.EVENTS, Kind.MPI, Kind.LAUNCHER, Kind.JOB_PREP)
 
 
 @dataclass
@@ -50,7 +48,8 @@ class ExecutionLog:
         if what == "attempt_ended":
             return self._ended(line, unix_ns)
         if what == "closed":
-            self._attempt(self._newest()).has_ended = True
+            for attempt in self._attempts.values():
+                attempt.has_ended = True
             why = one_line(line["reason"], 500) or "no reason was given"
             return [_entry(self._newest(), unix_ns, f"the run was closed by hand: {why}")]
         if what == "not_responding":
@@ -90,7 +89,7 @@ class ExecutionLog:
         attributes, number = placed.attributes, placed.attempt
         self._placed[attributes.id] = placed
         told: list[Entry] = []
-        is_opening = attributes.kind in _OPENS
+        is_opening = attributes.kind in OPENING
         if is_opening and number not in self._attempts:
             told += self._began(placed)
         attempt = self._attempt(number)

@@ -14,7 +14,7 @@ from logboom.format.stream import Kind, StreamAttributes, attributes_from_json
 from logboom.format.tree import attempt_folder, is_per_run, numbered, stream_path
 
 _OWN_OUTPUT = (Kind.DRIVER, Kind.EVENTS)
-_OPENS = (*_OWN_OUTPUT, Kind.MPI, Kind.LAUNCHER, Kind.JOB_PREP)
+OPENING = (*_OWN_OUTPUT, Kind.MPI, Kind.LAUNCHER, Kind.JOB_PREP)
 
 
 @dataclass
@@ -44,6 +44,7 @@ class Placed:
     refused: str = ""
     cursor: int = 0
     next_number: int = 0
+    number: int = 0  # of the journal's line that placed it
 
     @property
     def start_ns(self) -> int:
@@ -61,6 +62,7 @@ def placed_from_line(line: Line) -> Placed:
         line["node_ip"],
         line["clock_offset_ns"],
         line["clock_error_ns"],
+        number=line.get("n", 0),
     )
 
 
@@ -105,7 +107,8 @@ class Ledger:
                 self.streams[line["stream"]].refused = line["why"]
         elif what == "closed":
             self.closed, self.is_closed = line["reason"], True
-            self.attempts.close(self.attempts.newest, line.get("unix_ns", 0))
+            for number in self.attempts.by_number:
+                self.attempts.close(number, line.get("unix_ns", 0))
         elif what == "attempt_ended":
             self.attempts.close(line["attempt"], line["unix_ns"])
 
@@ -117,7 +120,7 @@ class Ledger:
         path = stream_path(attributes, node_id)
         if attributes.process in self._attempt_of:
             attempt = self._attempt_of[attributes.process]
-        elif attributes.kind in _OPENS:
+        elif attributes.kind in OPENING:
             attempt = self.attempts.choose(_newcomer(attributes, node_id, start_ns))
         else:
             attempt = self.attempts.follow(start_ns)
@@ -128,7 +131,7 @@ class Ledger:
     def block(self, attributes: StreamAttributes, node_id: str, attempt: int, path: str) -> None:
         """Note that a file which the journal does not know lies at ``path``."""
         self._folders.add(path)
-        if attributes.process not in self._attempt_of and attributes.kind in _OPENS:
+        if attributes.process not in self._attempt_of and attributes.kind in OPENING:
             self.attempts.block(attempt, slot_of(attributes, node_id))
 
     def _free(self, path: str) -> str:
@@ -149,7 +152,7 @@ class Ledger:
         self.by_path[placed.path] = placed
         self._folders.update(_folders_of(placed.path))
         is_known = attributes.process and attributes.process in self._attempt_of
-        if attributes.kind in _OPENS and not is_known:
+        if attributes.kind in OPENING and not is_known:
             if placed.attempt not in self.attempts.by_number:
                 self.is_closed = False
             self._enter(placed)

@@ -65,6 +65,7 @@ class _Attempt:
     nodes: set[str] = field(default_factory=set)
     folders: dict[str, _Folder] = field(default_factory=dict)
     of_all: list[Entry] = field(default_factory=list)
+    is_laid_out: bool = False
 
 
 class NodeFolders:
@@ -75,7 +76,7 @@ class NodeFolders:
 
     def handle(self, line: Line, told: list[Entry]) -> list[Entry | Link]:
         """Take the next line, and what it gave for the flat tree."""
-        touched: set[int] = set()
+        touched: dict[int, set[str]] = {}  # attempt: folders
         if line["what"] == "placed":
             placed = placed_from_line(line)
             kind, number = placed.attributes.kind, placed.attempt
@@ -87,17 +88,21 @@ class NodeFolders:
             if not is_per_run(kind) and kind not in _ONE_A_RUN:
                 path = placed.path.removeprefix(attempt_folder(number))
                 _link(_folder(attempt, ip), number, ip, path)
-            touched.add(number)
+            touched.setdefault(number, set()).add(ip)
         for entry in told:
+            folders: set[str] = set()
             if entry.process is not None:
-                self._of_process(entry)
-                touched.add(entry.attempt)
+                folders = {self._of_process(entry)}
             elif entry.name in _FILES:
-                self._of_all(entry)
-                touched.add(entry.attempt)
-        return [found for number in sorted(touched) for found in _due(self._attempts[number])]
+                folders = self._of_all(entry)
+            touched.setdefault(entry.attempt, set()).update(folders)
+        due: list[Entry | Link] = []
+        for number, folders in sorted(touched.items()):
+            if number in self._attempts:
+                due += _due(self._attempts[number], folders)
+        return due
 
-    def _of_process(self, entry: Entry) -> None:
+    def _of_process(self, entry: Entry) -> str:
         assert entry.process is not None
         assert entry.process.driver is not None
         attempt = self._attempts[entry.attempt]
@@ -107,12 +112,14 @@ class NodeFolders:
             folder.waiting.append(entry._replace(name=ip + entry.name))
         else:
             _link(folder, entry.attempt, ip, entry.name)
+        return ip
 
-    def _of_all(self, entry: Entry) -> None:
+    def _of_all(self, entry: Entry) -> set[str]:
         attempt = self._attempts.setdefault(entry.attempt, _Attempt())
         attempt.of_all.append(entry)
         for ip, folder in attempt.folders.items():
             folder.waiting.append(entry._replace(name=ip + entry.name))
+        return set(attempt.folders)
 
 
 def _folder(attempt: _Attempt, ip: str) -> _Folder:
@@ -129,12 +136,15 @@ def _link(folder: _Folder, number: int, ip: str, path: str) -> None:
         folder.waiting.append(Link(start + ip + path, link_target(path, 1), start + path))
 
 
-def _due(attempt: _Attempt) -> list[Entry | Link]:
+def _due(attempt: _Attempt, touched: set[str]) -> list[Entry | Link]:
+    """Return what is to be laid out now; with the second node, that of all folders."""
     if len(attempt.nodes) < 2:
         return []
     due: list[Entry | Link] = []
-    for ip, folder in attempt.folders.items():
-        if ip and folder.is_counted and folder.waiting:
+    for ip in sorted(touched if attempt.is_laid_out else attempt.folders):
+        folder = attempt.folders.get(ip)
+        if ip and folder is not None and folder.is_counted and folder.waiting:
             due += folder.waiting
             folder.waiting = []
+    attempt.is_laid_out = True
     return due

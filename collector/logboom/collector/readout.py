@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 
 from logboom.collector.ledger import Placed
 from logboom.collector.run import Run
+from logboom.collector.spancursor import SpanCursor
 from logboom.collector.state import AttemptState
-from logboom.collector.storage import Storage
 from logboom.collector.store import Store
 from logboom.collector.stored import StoredStream
 from logboom.format.errors import LogboomError, UsageError
-from logboom.format.spans import RECORD_BYTES, What, decode_record
 from logboom.format.stream import TEXT_LIMIT
+from logboom.format.tree import flat_path
 from logboom.wire.convert import attributes_to_message
 from logboom.wire.v1 import logboom_pb2 as pb
 
@@ -24,44 +24,6 @@ _FOLLOW_S = 0.1
 
 class UnknownStream(LogboomError):
     """The run has no such stream."""
-
-
-class SpanCursor:
-    """Finds the spans of ranges that follow one another in a stream's spans file."""
-
-    def __init__(self, storage: Storage, path: str) -> None:
-        self._storage = storage
-        self._path = path
-        self._at = 0
-        self._last = b""
-
-    def up_to(self, start: int, end: int) -> bytes:
-        """Return the records of ``[start, end)``; the first is the one that holds at ``start``."""
-        found: list[bytes] = []
-        while True:
-            length = self._storage.length(self._path) or 0
-            size = min(_CHUNK_BYTES // RECORD_BYTES * RECORD_BYTES, length - self._at)
-            content = self._storage.read(self._path, self._at, size) if size > 0 else b""
-            for at in range(0, len(content) - RECORD_BYTES + 1, RECORD_BYTES):
-                record = decode_record(content, at)
-                if record is not None and record[0] is What.SPAN:
-                    if record[2] >= end:
-                        return self._give(found)
-                    if record[2] <= start:
-                        found = []
-                        self._last = b""
-                    found.append(content[at : at + RECORD_BYTES])
-                elif record is None:
-                    return self._give(found)
-                self._at += RECORD_BYTES
-            if len(content) < RECORD_BYTES:
-                return self._give(found)
-
-    def _give(self, found: list[bytes]) -> bytes:
-        given = self._last + b"".join(found)
-        if found:
-            self._last = found[-1]
-        return given
 
 
 class Readout:
@@ -99,7 +61,7 @@ class Readout:
     async def get_run(self, request: pb.GetRunRequest) -> pb.Run:
         """Return what is known of a run and its streams."""
         run = await self._store.run(request.run_id)
-        run.tick(self._store.heard_ns)
+        self._store.tick_run(run)
         await self._store.placed(run)
         state = run.states.run
         found = pb.Run(
@@ -126,7 +88,7 @@ class Readout:
 
 def _find(run: Run, request: pb.ReadRequest) -> Placed:
     if request.WhichOneof("which") == "path":
-        placed, name = run.ledger.by_path.get(request.path), request.path
+        placed, name = run.ledger.by_path.get(flat_path(request.path)), request.path
     else:
         placed, name = run.ledger.streams.get(request.stream), request.stream
     if placed is None:

@@ -79,6 +79,7 @@ class Run:
         self.derivation = Derivation()
         self.states = States(clock())
         self.streams: dict[str, StoredStream] = {}
+        self.committed: dict[str, None] = {}  # drivers with news, in order; its reader clears it
         self.broken = ""
         self.journal_item = RunJournal(self)
         self._clock = clock
@@ -184,6 +185,8 @@ class Run:
         """Take a recovered stream among the open ones; return the one that is."""
         self.check()
         adopted = self.streams.setdefault(stream.id, stream)
+        if self.ledger.streams[stream.id].attributes.kind is Kind.DRIVER:
+            self.committed.setdefault(stream.id)
         self.take_events(adopted)
         return adopted
 
@@ -222,6 +225,8 @@ class Run:
         if here != digest and not self.ledger.streams[stream.id].lost:
             fields["corrupt"] = True
         self._append("ended", **fields)
+        if self.ledger.streams[stream.id].attributes.kind is Kind.DRIVER:
+            self.committed.setdefault(stream.id)
 
     def refuse_stream(self, stream_id: str, why: str) -> None:
         """Note that a stream is not taken, and never will be. Raises ``OSError``."""
@@ -253,10 +258,12 @@ class Run:
         return [file for file in files if file.length != file.durable]
 
     def is_over(self) -> bool:
-        """Say whether nothing is to be expected any more, of streams and of what follows."""
-        streams = self.ledger.streams.values()
+        """Say whether nothing is to be expected any more, of streams and of what follows.
+
+        Nobody writes to such a run by an object that he has: he asks the store for it first.
+        """
         return (
-            all(placed.ended is not None or placed.refused for placed in streams)
+            all(placed.ended is not None for placed in self.ledger.streams.values())
             and self.states.is_all_ended()
             and not self.unsettled()
         )
@@ -336,6 +343,8 @@ class Run:
         stream = StoredStream(self.storage, self.folder, placed.path, placed.attributes.id)
         if placed.attributes.kind is Kind.EVENTS:
             stream.watchers.add(lambda: None if self.broken else self.take_events(stream))
+        elif placed.attributes.kind is Kind.DRIVER:
+            stream.watchers.add(lambda: self.committed.setdefault(stream.id))
         return stream
 
     def _derived_file(self, path: str) -> DerivedFile:

@@ -25,6 +25,7 @@ from logboom.collector.caretaker import Caretaker
 from logboom.collector.commit import Committer
 from logboom.collector.config import CollectorSettings, parse_address
 from logboom.collector.datafolder import Nodes, owned, store_id
+from logboom.collector.follower import Follower
 from logboom.collector.group import Group, Owner
 from logboom.collector.ingest import Ingest
 from logboom.collector.local import LocalStorage
@@ -118,7 +119,9 @@ async def collector(config: CollectorSettings) -> AsyncIterator[Collector]:
             )
         async with asyncio.TaskGroup() as group_of_tasks:
             commits = group_of_tasks.create_task(committer.run())
-            care = group_of_tasks.create_task(Caretaker(store).run())
+            follower = Follower(store)
+            following = group_of_tasks.create_task(follower.run())
+            care = group_of_tasks.create_task(Caretaker(store, follower).run())
             await server.start()
             await set_health(servicer, is_serving=True)
             log.info("store %s in %s", own_id, config.data)
@@ -131,6 +134,9 @@ async def collector(config: CollectorSettings) -> AsyncIterator[Collector]:
                 store.tick()
                 await committer.flush()
                 log.info("all that was taken is committed")
+                follower.end()
+                await following
+                await follower.stop(config.drain_timeout_s / 2)
                 commits.cancel()
                 # What a thread has begun is waited for, as long as the deadline lets it: the
                 # folder must not be let go while it is written. Nothing else is begun.

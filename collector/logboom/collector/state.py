@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from logboom.collector.census import LAUNCHERS, Census
+from logboom.collector.ledger import OPENING
 from logboom.format.journal import Line
 from logboom.format.stream import Kind
 
@@ -130,11 +131,10 @@ class States:
         elif what == "responding":
             self._attempt(line["attempt"]).silent_ns = 0
         elif what == "closed":
-            newest = self._newest()
-            if newest is not None and newest.ended is None:
-                has_failed = newest.has_failed or bool(newest.living)
+            for attempt in self.attempts.values():
+                has_failed = attempt.has_failed or bool(attempt.living)
                 state = State.FAILED if has_failed else State.COMPLETED
-                self._end(newest, state, line["reason"], line.get("unix_ns", 0))
+                self._end(attempt, state, line["reason"], line.get("unix_ns", 0))
         if self._census.touched is not None:
             self._check_over(self._census.touched.id, now_ns)
 
@@ -169,7 +169,7 @@ class States:
     def _placed(self, line: Line, now_ns: int) -> None:
         attributes = line["attributes"]
         kind, process = Kind(attributes["kind"]), attributes.get("process", "")
-        if kind not in (Kind.DRIVER, Kind.EVENTS, Kind.JOB_PREP, *LAUNCHERS):
+        if kind not in OPENING:
             return
         attempt = self._attempt(line["attempt"])
         attempt.nodes.add(line["node_id"])
@@ -226,7 +226,8 @@ def _why(attempt: AttemptState) -> str:
     ranks = len(attempt.over - attempt.launchers)
     if attempt.launchers:
         return f"its launcher and {_count(ranks)} have ended"
-    return f"{_count(ranks)} have ended, and 60 s brought no other"
+    have = "has" if ranks == 1 else "have"
+    return f"{_count(ranks)} {have} ended, and 60 s brought no other"
 
 
 def _count(number: int) -> str:

@@ -57,43 +57,20 @@ class Store:
         """
         check_name("run id", run_id)
         self.committer.check()
-        if run_id in self._runs:
-            return self._runs[run_id]
-        return await self._alone(run_id, lambda: self._run(run_id, is_begun))
-
-    async def _run(self, run_id: str, is_begun: bool) -> Run:
-        if run_id not in self._runs:
-            run = await self._opened(run_id, is_begun)
-            if run is None:
-                raise UnknownRun(f"there is no run {run_id!r} here")
-            self._runs[run_id] = run
+        while run_id not in self._runs:  # again, where it was let go before we were told
+            await self._alone(run_id, lambda: self._open(run_id, is_begun))
         return self._runs[run_id]
 
-    async def restore(self, run_id: str) -> None:
-        """Open a run so that all that follows from its journal is there; keep it if it lives.
-
-        A run that is over is let go again: nobody may ever ask for it. Raises as ``run`` does.
-        """
-        check_name("run id", run_id)
-        await self._alone(run_id, lambda: self._restore(run_id))
-
-    async def _restore(self, run_id: str) -> None:
-        run = None if run_id in self._runs else await self._opened(run_id, is_begun=False)
-        if run is None:
+    async def _open(self, run_id: str, is_begun: bool) -> None:
+        if run_id in self._runs:
             return
-        for file in run.unsettled():
-            await self.committer.durable(run, file, file.length)
-        if not run.is_over():
-            self._runs[run_id] = run
-
-    async def _opened(self, run_id: str, is_begun: bool) -> Run | None:
         recovering = [task for task, of in self._openings.items() if of == run_id]
         if recovering:
             await asyncio.wait(recovering)
         self.committer.check()
         run = Run(self.storage, run_id, self._group)
         if not await self._in_thread(run.exists) and not is_begun:
-            return None
+            raise UnknownRun(f"there is no run {run_id!r} here")
         await self._in_thread(run.open)
         try:
             run.resume()
@@ -101,17 +78,30 @@ class Store:
             self.committer.failed(run, error)
             raise
         self.committer.wake()
-        return run
+        self._runs[run_id] = run
+
+    def open_runs(self) -> list[Run]:
+        """Return the runs that are open."""
+        return list(self._runs.values())
+
+    def let_go(self, run: Run) -> None:
+        """Drop a run that is over and settled: who asks for it opens it anew."""
+        if run.is_over() and self._runs.get(run.run_id) is run:
+            del self._runs[run.run_id]
 
     def tick(self) -> None:
         """Decide, for every open run, what follows from time."""
-        for run in tuple(self._runs.values()):
-            try:
-                run.tick(self.heard_ns)
-            except Exception as error:  # one run's trouble must not end all others' care
-                self.committer.failed(run, error)
+        for run in self.open_runs():
+            self.tick_run(run)
         if self._group.dirty:
             self.committer.wake()
+
+    def tick_run(self, run: Run) -> None:
+        """Decide what follows from time for one run; where that fails, it alone falls back."""
+        try:
+            run.tick(self.heard_ns)
+        except Exception as error:  # one run's trouble must not end all others' care
+            self.committer.failed(run, error)
 
     async def stream(self, run: Run, placed: Placed) -> StoredStream:
         """Return a placed stream, recovered. Raises ``RunFellBack``, ``OSError``."""

@@ -21,7 +21,7 @@ Law
               fewer than are here: the digest is theirs
     lost      stream, start, end, why: bytes that are not here and never will be
     refused   stream, why
-    closed    reason: the run, its newest attempt, was ended by hand
+    closed    reason: the run, every attempt of it, was ended by hand
     attempt_ended   attempt, state (Completed, Failed), reason: nothing more is expected of it
     not_responding  attempt: it is unfinished, and none of its agents spoke for 5 min
     responding      attempt: one of them speaks again

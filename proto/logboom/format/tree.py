@@ -69,6 +69,26 @@ def node_folder(node_ip: str) -> str:
     return str(mapped or address).replace(":", "-") + "/"
 
 
+def flat_path(path: str) -> str:
+    """Return where the file at a path of a node's folder lies in the flat tree.
+
+    Both are in the run's folder. Other paths come back as they are.
+    """
+    parts = path.split("/")
+    at = 1 if parts[0].startswith("retry_") else 0
+    if (
+        at < len(parts)
+        and parts[at]
+        and parts[at] + "/"
+        in (
+            node_folder(parts[at]),
+            node_folder(parts[at].replace("-", ":")),
+        )
+    ):
+        del parts[at]
+    return "/".join(parts)
+
+
 def link_target(path: str, depth: int) -> str:
     """Return the relative target of a link to ``path`` that lies ``depth`` folders deeper."""
     folders = path.count("/") + depth
