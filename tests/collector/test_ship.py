@@ -388,6 +388,7 @@ async def test_a_reader_that_follows_does_not_hold_up_a_stop(tmp_path: Path) -> 
 
 
 @over_grpc
+@pytest.mark.system
 async def test_a_thousand_streams_at_once_are_opened_and_ended(tmp_path: Path) -> None:
     async with serving(tmp_path) as server, connected(server.address) as agent:
         for number in range(1, 1001):
@@ -557,6 +558,7 @@ async def test_an_orderly_stop_leaves_overall_logs_that_lack_no_committed_line(
 
 
 @over_grpc
+@pytest.mark.system
 async def test_overall_logs_that_cannot_be_written_harm_nobody_and_come_later(
     tmp_path: Path,
 ) -> None:
