@@ -30,7 +30,7 @@ from logboom.format.journal import VERSION, Line, decode_lines
 from logboom.format.spans import Mark
 from logboom.format.spool import BLOCK_BYTES, block_start
 from logboom.format.stream import Kind
-from logboom.format.tree import JOURNAL, RUNS, SPANS, spans_path
+from logboom.format.tree import JOURNAL, RUNS, SPANS, STDERR_LOG, STDOUT_LOG, spans_path
 
 _TRIES = 3  # a living stream may grow between two looks at it
 _LAG_S = 0.2  # what is derived follows its journal line within a commit
@@ -131,7 +131,8 @@ def _unknown_to(ledger: Ledger, storage: Storage, folder: str) -> Iterator[Findi
             names = []  # no folder
         pending += [f"{path}/{name}" for name in names]
         of = path[len(SPANS) + 1 :]
-        if of and not names and of not in ledger.by_path:
+        is_overall = of.endswith((STDOUT_LOG, STDERR_LOG))  # cursors lie there, not spans
+        if of and not names and of not in ledger.by_path and not is_overall:
             yield Finding(of, Verdict.INCOMPLETE, 0, "the journal does not know this stream")
 
 
