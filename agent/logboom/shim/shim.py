@@ -152,6 +152,7 @@ class Shim:
         rank.release(is_recorded=True)
         self._close_inherited()
         self._starter.wait_until(time.monotonic() + first_agent_look_s)
+        self._starter.look(time.monotonic())  # also for a command that has ended by now
         while rank.reap() is None:
             now = time.monotonic()
             wait_s = supervisor.look(now)
