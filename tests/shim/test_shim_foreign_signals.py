@@ -37,17 +37,18 @@ def test_a_shim_that_was_stopped_for_long_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_wait_for_a_signal_tells_who_sent_it_and_none_from_an_interruption() -> None:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
             os.kill(os.getpid(), signal.SIGUSR1)
             found = kernel.sigtimedwait([signal.SIGUSR1], 1.5)
             if found == kernel.SignalInfo(signal.SIGUSR1, 0, os.getpid()):
                 status = 0 if kernel.sigtimedwait([signal.SIGUSR1], 0.3) is None else 2
         finally:
             os._exit(status)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     time.sleep(0.2)
     os.kill(pid, signal.SIGSTOP)
     time.sleep(0.4)
