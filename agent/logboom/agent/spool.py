@@ -26,20 +26,20 @@ from logboom.format.spool import (
     GONE,
     NODE_JSON,
     OWN,
+    OWN_SPOOL,
     REFUSED,
     RUNS,
     SEGMENT,
     SPANS,
     STREAM_JSON,
     STREAM_LOCK,
+    SYSTEM_SPOOL,
     offset_name,
     parse_folder_name,
     parse_offset_name,
 )
 from logboom.format.stream import End, StreamAttributes, decode_attributes, decode_end
 
-SYSTEM_SPOOL = "/var/spool/logboom"
-OWN_SPOOL = "/var/tmp/logboom-%d"
 # Spans of one read: a stream that changes its source at every byte has more spans than bytes.
 SPANS_LIMIT_BYTES = 4096 * RECORD_BYTES
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

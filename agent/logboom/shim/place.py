@@ -16,11 +16,10 @@ import os
 import stat
 from typing import NamedTuple
 
+from logboom.format.spool import OWN_SPOOL, SYSTEM_SPOOL
 from logboom.shim import kernel
 from logboom.shim.trouble import Trouble
 
-SYSTEM_SPOOL = "/var/spool/logboom"
-OWN_SPOOL = "/var/tmp/logboom-%d"
 _NOT_A_DISK = frozenset(
     [
         0x01021994,  # tmpfs
@@ -42,11 +41,10 @@ class Rights(NamedTuple):
 
     file_mode: int
     folder_mode: int
-    is_shared: bool
 
 
-PRIVATE = Rights(0o600, 0o700, False)
-SHARED = Rights(0o660, 0o2770, True)
+PRIVATE = Rights(0o600, 0o700)
+SHARED = Rights(0o660, 0o2770)
 
 
 class Spool(NamedTuple):

@@ -107,7 +107,7 @@ def _read_journal(
 
 
 def _streams(storage: Storage, folder: str, lines: list[Line], ledger: Ledger) -> Iterator[Finding]:
-    lost = _lost_on_nodes(lines)
+    lost = _lost_on_nodes(lines, ledger)
     for placed in ledger.streams.values():
         try:
             finding = verify_stream(storage, folder, placed)
@@ -136,18 +136,14 @@ def _unknown_to(ledger: Ledger, storage: Storage, folder: str) -> Iterator[Findi
             yield Finding(of, Verdict.INCOMPLETE, 0, "the journal does not know this stream")
 
 
-def _lost_on_nodes(lines: list[Line]) -> Counter[str]:
+def _lost_on_nodes(lines: list[Line], ledger: Ledger) -> Counter[str]:
     """Return how many bytes each process's node said that it could not keep."""
-    process_of = {}
     lost: Counter[str] = Counter()
     for line in lines:
-        if line["what"] == "placed":
-            attributes = line["attributes"]
-            process_of[attributes["id"]] = attributes.get("process", "")
-        elif line["what"] == "event" and line["event"].get("event") == "lost":
+        if line["what"] == "event" and line["event"].get("event") == "lost":
             count = line["event"].get("bytes")
             if type(count) is int:
-                lost[process_of.get(line["source"], "")] += count
+                lost[ledger.streams[line["source"]].attributes.process] += count
     return lost
 
 

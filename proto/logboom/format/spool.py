@@ -33,6 +33,8 @@ from typing import NamedTuple
 from logboom.format.ids import is_id
 from logboom.format.stream import Kind, StreamAttributes
 
+SYSTEM_SPOOL = "/var/spool/logboom"  # the default place where it can be written,
+OWN_SPOOL = "/var/tmp/logboom-%d"  # else this user's
 BLOCK_BYTES = 16 * 1024 * 1024
 RUNS = "runs"
 REFUSED = "refused"
